@@ -1,0 +1,1 @@
+"""RunConfig: the one file that repeats a run anywhere."""

@@ -1,0 +1,53 @@
+"""Writing run.yaml: every value, with the reason or the help beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from engine.config.schema import SECTIONS, RunConfig
+from engine.display import printable
+
+
+def to_yaml(config: RunConfig, reasons: Mapping[str, str] | None = None) -> str:
+    """The configuration as commented YAML that loads back to the same configuration.
+
+    Args:
+        config: What to write.
+        reasons: Key to the sentence that says why finetui chose this value.
+    """
+    reasons = reasons or {}
+    lines = ["# A finetui run. Repeat it anywhere with: finetui train -c run.yaml"]
+    for section, model in SECTIONS.items():
+        lines += ["", f"{section}:"]
+        values = getattr(config, section).model_dump(mode="json", exclude_none=True)
+        for key in model.model_fields:
+            if key in values:
+                reason = f"  # {printable(reasons[key], 300)}" if key in reasons else ""
+                lines.append(f"  {key}: {scalar(values[key])}{reason}")
+    return "\n".join(lines) + "\n"
+
+
+def scalar(value: Any) -> str:
+    """A value on one line; JSON's notation is YAML's, and quoting everything leaves nothing to misread."""
+    if isinstance(value, float):
+        text = f"{value:.10g}"
+        mantissa, mark, exponent = text.partition("e")
+        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if mark else text
+    if isinstance(value, str) and value.replace("_", "").replace("-", "").isalpha() and value.isascii():
+        return (
+            value
+            if value.lower() not in ("yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan")
+            else f'"{value}"'
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(scalar(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {scalar(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def command_line(run_yaml: str = "run.yaml", name: str | None = None) -> str:
+    """The command that starts the same run without the wizard."""
+    return f"finetui train -c {run_yaml}" + (f" --name {name}" if name else "")

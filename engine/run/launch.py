@@ -1,0 +1,75 @@
+"""Starting a run so that nothing the viewer does can touch it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from engine.errors import UserError
+from engine.run import atomic, supervise
+from engine.run.layout import RunDir
+
+# torchrun turns SIGHUP into an exception even under nohup unless it is told which signals are its own.
+ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGQUIT",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TERM": "dumb",
+    "NO_COLOR": "1",
+}
+
+
+def trainer_argv(run: RunDir, num_processes: int = 1) -> list[str]:
+    """The command that trains a run: one Python process, or torchrun with several on this machine."""
+    # -P keeps the current folder out of the import path, so a stray engine/ or torch.py there is not picked up.
+    if num_processes == 1:
+        return [sys.executable, "-P", "-m", "engine.train", str(run.path)]
+    return [
+        *(sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc_per_node", str(num_processes), "--max_restarts", "0"),
+        *("-m", "engine.train", str(run.path)),
+    ]
+
+
+def launch(run: RunDir, num_processes: int = 1, env: dict[str, str] | None = None) -> None:
+    """Start supervisor and trainer in their own session; returns once they hold the run.
+
+    Raises:
+        UserError: Another trainer works on this run, or the folder cannot be written.
+    """
+    try:
+        atomic.write_json(
+            run.launch, {"argv": trainer_argv(run, num_processes), "env": {**ENVIRONMENT, **(env or {})}}
+        )
+        with open(run.log, "ab") as log:
+            started = subprocess.run(
+                [sys.executable, "-P", "-m", "engine.run.supervise", str(run.path)],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **ENVIRONMENT},
+                check=False,
+            )
+    except OSError as error:
+        raise UserError(
+            f"The run could not be started: {error.strerror or error}.",
+            str(run.path),
+            "Check that the folder can be written and the disk is not full.",
+        ) from error
+    if started.returncode == supervise.LOCKED:
+        raise UserError(
+            "Another trainer is working on this run.",
+            str(run.path),
+            f"Watch it with: finetui attach {run.name}   or stop it first with: finetui stop {run.name}",
+        )
+    if started.returncode != 0:
+        raise UserError(
+            "The supervisor of the run could not start.",
+            str(run.log),
+            "Read the last lines of that file.",
+        )

@@ -1,0 +1,193 @@
+"""What a run is doing, in words, from its directory alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UserError
+from engine.run import atomic, identity, lock
+from engine.run.events import Event, number, parse_line, tail_events
+from engine.run.home import runs_home
+from engine.run.layout import RunDir, check_name
+
+SILENT_AFTER = 45.0  # seconds without an event; the trainer sends a heartbeat every ten
+LIVE = ("starting", "running", "silent")
+ENDED = ("finished", "stopped", "failed", "died")
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """One line of the list of runs.
+
+    Attributes:
+        state: new, starting, running, silent, finished, stopped, failed or died.
+        words: The state in a sentence, with the cause where there is one.
+        started: Unix time of the first event, or of the folder.
+        updated: Unix time of the last event.
+    """
+
+    name: str
+    path: str
+    state: str
+    words: str
+    phase: str
+    step: int
+    max_steps: int
+    epoch: float | None
+    loss: float | None
+    eval_loss: float | None
+    started: float
+    updated: float
+    attempt: int
+    model: str
+    method: str
+    dataset: str
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def read_state(run: RunDir, now: float | None = None) -> RunState:
+    """Tell a run's state from its lock, its last events and its obituary."""
+    now = time.time() if now is None else now
+    events = tail_events(run.events)
+    first = _first_event(run)
+    obituary = atomic.read_json(run.exit)
+    updated = next((t for e in reversed(events) if (t := number(e.get("t"))) is not None), 0.0) or _mtime(
+        run.path
+    )
+    state, words = _state(run, events, obituary, updated, now)
+    return RunState(
+        name=run.name,
+        path=str(run.path),
+        state=state,
+        words=words,
+        phase=str(_latest(events, "phase") or ""),
+        step=int(number(_latest(events, "step")) or 0),
+        max_steps=int(number(_latest(events, "max_steps")) or 0),
+        epoch=number(_latest(events, "epoch")),
+        loss=number(_latest(events, "loss")),
+        eval_loss=number(_latest(events, "eval_loss")),
+        started=number(first.get("t")) or _mtime(run.path),
+        updated=updated,
+        attempt=int(number(_latest(events, "attempt")) or 0),
+        model=str(first.get("model") or ""),
+        method=str(first.get("method") or ""),
+        dataset=str(first.get("dataset") or ""),
+    )
+
+
+def list_runs() -> list[RunState]:
+    """Every run, newest first."""
+    return sorted((read_state(run) for run in _run_dirs()), key=lambda state: state.started, reverse=True)
+
+
+def find_run(name: str | None, only_live: bool = False) -> RunDir:
+    """The run of that name; without a name the live one, else the newest.
+
+    Raises:
+        UserError: There is none, or several are live and none was named.
+    """
+    if name is not None:
+        run = RunDir(runs_home() / check_name(name))
+        if not run.path.is_dir():
+            import difflib
+
+            near = difflib.get_close_matches(name, [other.name for other in _run_dirs()], 1, 0.5)
+            raise UserError(
+                "There is no run of this name.",
+                str(run.path),
+                f"Did you mean {near[0]}? List all with: finetui runs"
+                if near
+                else "List all with: finetui runs",
+            )
+        return run
+    runs = list_runs()
+    live = [state for state in runs if state.live]
+    if len(live) > 1:
+        raise UserError(
+            f"{len(live)} runs are going on.",
+            ", ".join(state.name for state in live),
+            "Say which one you mean.",
+        )
+    chosen = live or ([] if only_live else runs)
+    if not chosen:
+        raise UserError(
+            "No run is going on." if only_live else "There are no runs yet.",
+            str(runs_home()),
+            "Start one with: finetui demo",
+        )
+    return RunDir(Path(chosen[0].path))
+
+
+def _run_dirs() -> Iterator[RunDir]:
+    try:
+        entries = sorted(runs_home().iterdir())
+    except OSError:
+        return
+    for path in entries:
+        if path.is_dir() and ((path / "run.yaml").exists() or (path / "events.jsonl").exists()):
+            yield RunDir(path)
+
+
+def is_live(run: RunDir) -> bool:
+    """Whether a supervisor or trainer works on the run now."""
+    held = lock.is_held(run.lock)
+    if held is None:
+        return identity.is_alive(identity.read(run.process, "trainer"))
+    return held
+
+
+def _state(
+    run: RunDir, events: list[Event], obituary: dict[str, Any] | None, updated: float, now: float
+) -> tuple[str, str]:
+    if is_live(run):
+        if not events:
+            return "starting", "starting"
+        if now - updated > SILENT_AFTER:
+            since = time.strftime("%H:%M", time.localtime(updated))
+            return "silent", f"silent since {since}: it runs, but has said nothing for {int(now - updated)} s"
+        return "running", "running"
+    if obituary is not None and obituary.get("state") in ENDED:
+        return str(obituary["state"]), str(obituary.get("cause") or obituary["state"])
+    told = next((e for e in reversed(events) if e["kind"] in ("finished", "failure")), None)
+    if told is not None and told["kind"] == "finished":
+        return ("stopped" if told.get("outcome") == "stopped" else "finished"), str(
+            told.get("words") or "finished"
+        )
+    if told is not None:
+        return "failed", str(told.get("what") or "failed")
+    if not run.lock.exists():
+        return "new", "not started yet"
+    return (
+        "died",
+        "Supervisor and trainer ended without a word: the machine or the container was probably restarted.",
+    )
+
+
+def _first_event(run: RunDir) -> Event:
+    try:
+        with open(run.events, "rb") as handle:
+            return parse_line(handle.readline(65536)) or {}
+    except OSError:
+        return {}
+
+
+def _latest(events: list[Event], key: str) -> Any:
+    return next((event[key] for event in reversed(events) if event.get(key) is not None), None)
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

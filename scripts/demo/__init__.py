@@ -1,0 +1,1 @@
+"""Builds the embedded demo model and its dataset (`python -m scripts.demo.build`)."""

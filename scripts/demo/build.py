@@ -1,0 +1,196 @@
+"""Rebuild everything generated in `presets/demo`: `python -m scripts.demo.build [FOLDER]`, a few minutes on 2 cores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.demo.corpus import chats, documents
+from scripts.demo.tokenizer import CONTEXT, END_OF_TEXT, PAD, TURN_END, VOCAB_SIZE, train_tokenizer
+from scripts.demo.world import SEED, question_rows, split, train_rows, world
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+FOLDER = Path(__file__).resolve().parents[2] / "presets" / "demo"
+STEPS = 800
+TOKENS_PER_BATCH = 2048
+PEAK_LEARNING_RATE = 2e-3
+WARMUP_STEPS = 40
+THREADS = 2
+SAMPLE_PROMPTS = 3
+IGNORED = -100
+
+
+def write_data(folder: Path) -> None:
+    """Write `train.jsonl`, `questions.jsonl` and `prompts.json`; needs the standard library only."""
+    train_facts, held_out = split(world())
+    questions = question_rows(held_out)
+    _write_lines(folder / "train.jsonl", train_rows(train_facts))
+    _write_lines(folder / "questions.jsonl", questions)
+    prompts = [row["question"] for row in questions[:SAMPLE_PROMPTS]]
+    (folder / "prompts.json").write_text(json.dumps(prompts, indent=2) + "\n", encoding="utf-8", newline="\n")
+
+
+def _write_lines(path: Path, rows: Iterable[object]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Train the tokenizer on one pass over the corpus."""
+    rng = random.Random(SEED)
+    texts = [
+        *documents(world(), rng),
+        *(message["content"] for chat in chats(world(), rng) for message in chat),
+    ]
+    return train_tokenizer(texts)
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A fresh Llama whose widths are multiples of 256, so that every GGUF quantization applies to it."""
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids(END_OF_TEXT),
+        eos_token_id=tokenizer.convert_tokens_to_ids(TURN_END),
+        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        do_sample=False,
+    )
+    return model
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Iterator[dict[str, torch.Tensor]]:
+    """Endless padded batches of about `TOKENS_PER_BATCH` tokens, texts of similar length together."""
+    import torch
+
+    facts = world()
+    pad = tokenizer.convert_tokens_to_ids(PAD)
+    while True:
+        texts = [END_OF_TEXT + text + END_OF_TEXT for text in documents(facts, rng)]
+        texts += [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats(facts, rng)]
+        rows: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        rng.shuffle(rows)
+        rows.sort(key=len)
+        groups: list[list[list[int]]] = [[]]
+        for row in rows:
+            if (len(groups[-1]) + 1) * len(row) > TOKENS_PER_BATCH:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            width = max(map(len, group))
+            ids = torch.tensor([row + [pad] * (width - len(row)) for row in group])
+            # Rows are padded on the right, so causal attention never sees the padding and needs no mask.
+            yield {"input_ids": ids, "labels": ids.masked_fill(ids == pad, IGNORED)}
+
+
+def pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int = STEPS) -> None:
+    """Train the model on the corpus, in place."""
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=WARMUP_STEPS / steps
+    )
+    model.train()
+    started = time.monotonic()
+    stream = batches(tokenizer, random.Random(SEED))
+    for step in range(1, steps + 1):
+        loss = model(**next(stream)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 50 == 0:
+            print(f"step {step}/{steps}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s", flush=True)
+
+
+def plain_accuracy(folder: Path) -> tuple[int, int]:
+    """Greedy answers of the saved model to every question of the world in every phrasing: (right, asked)."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    asked = [(question, fact.plain()) for fact in world() for question in fact.questions()]
+    right = 0
+    for start in range(0, len(asked), 128):
+        part = asked[start : start + 128]
+        prompts = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+            )
+            for question, _ in part
+        ]
+        encoded = tokenizer(prompts, return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            output = model.generate(**encoded, max_new_tokens=48)
+        for ids, (_, expected) in zip(output[:, encoded["input_ids"].shape[1] :].tolist(), part, strict=True):
+            answer = tokenizer.decode(ids).replace(PAD, "")
+            right += answer == expected + TURN_END
+    return right, len(asked)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Build everything and print what was measured, as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: presets/demo)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps of pre-training")
+    parser.add_argument("--data_only", action="store_true", help="write only the JSON files")
+    arguments = parser.parse_args(argv)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    write_data(arguments.folder)
+    if arguments.data_only:
+        return 0
+
+    import torch
+
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(SEED)
+    torch.use_deterministic_algorithms(True)
+    started = time.monotonic()
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer)
+    pretrain(model, tokenizer, arguments.steps)
+    tokenizer.save_pretrained(arguments.folder)
+    model.to(torch.bfloat16).save_pretrained(arguments.folder)
+    seconds = time.monotonic() - started
+    right, asked = plain_accuracy(arguments.folder)
+    print(
+        json.dumps(
+            {
+                "parameters": model.num_parameters(),
+                "bytes": (arguments.folder / "model.safetensors").stat().st_size,
+                "pretraining_seconds": round(seconds),
+                "plain_right": right,
+                "plain_asked": asked,
+            }
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
