@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from engine.config.schema import SECTIONS, RunConfig
 from engine.display import printable
+
+AMBIGUOUS = ("yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan", "inf")
 
 
 def to_yaml(config: RunConfig, reasons: Mapping[str, str] | None = None) -> str:
@@ -35,17 +38,14 @@ def scalar(value: Any) -> str:
         text = f"{value:.10g}"
         mantissa, mark, exponent = text.partition("e")
         return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if mark else text
-    if isinstance(value, str) and value.replace("_", "").replace("-", "").isalpha() and value.isascii():
-        return (
-            value
-            if value.lower() not in ("yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan")
-            else f'"{value}"'
-        )
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) and value.lower() not in AMBIGUOUS:
+        return value
     if isinstance(value, list):
         return "[" + ", ".join(scalar(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {scalar(item)}" for key, item in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
+    # YAML reads some invisible characters as line breaks, so those are escaped.
+    return json.dumps(value, ensure_ascii=isinstance(value, str) and not value.isprintable())
 
 
 def command_line(run_yaml: str = "run.yaml", name: str | None = None) -> str:

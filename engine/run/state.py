@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -100,8 +101,6 @@ def find_run(name: str | None, only_live: bool = False) -> RunDir:
     if name is not None:
         run = RunDir(runs_home() / check_name(name))
         if not run.path.is_dir():
-            import difflib
-
             near = difflib.get_close_matches(name, [other.name for other in _run_dirs()], 1, 0.5)
             raise UserError(
                 "There is no run of this name.",
@@ -159,7 +158,10 @@ def _state(
         return "running", "running"
     if obituary is not None and obituary.get("state") in ENDED:
         return str(obituary["state"]), str(obituary.get("cause") or obituary["state"])
-    told = next((e for e in reversed(events) if e["kind"] in ("finished", "failure")), None)
+    attempt = _latest(events, "attempt")
+    told = next(
+        (e for e in reversed(events) if e["kind"] in ("finished", "failure") and e.get("attempt") == attempt), None
+    )
     if told is not None and told["kind"] == "finished":
         return ("stopped" if told.get("outcome") == "stopped" else "finished"), str(
             told.get("words") or "finished"

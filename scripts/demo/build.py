@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets" / "demo"
-STEPS = 800
-TOKENS_PER_BATCH = 2048
+STEPS = 1800
+TOKENS_PER_BATCH = 1024
+LENGTH_BUCKET = 12
 PEAK_LEARNING_RATE = 2e-3
-WARMUP_STEPS = 40
+WARMUP_STEPS = 60
 THREADS = 2
 SAMPLE_PROMPTS = 3
 IGNORED = -100
@@ -81,28 +82,40 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Iterator[dict[str, torch.Tensor]]:
-    """Endless padded batches of about `TOKENS_PER_BATCH` tokens, texts of similar length together."""
+    """Endless right-padded batches of about `TOKENS_PER_BATCH` tokens.
+
+    Documents are learned whole, chats only where the assistant speaks: questions cannot be predicted.
+    """
     import torch
 
     facts = world()
     pad = tokenizer.convert_tokens_to_ids(PAD)
     while True:
-        texts = [END_OF_TEXT + text + END_OF_TEXT for text in documents(facts, rng)]
-        texts += [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats(facts, rng)]
-        rows: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        rows: list[tuple[list[int], list[int]]] = []
+        for text in documents(facts, rng):
+            ids = tokenizer(END_OF_TEXT + text + END_OF_TEXT)["input_ids"]
+            rows.append((ids, ids))
+        for chat in chats(facts, rng):
+            encoded = tokenizer.apply_chat_template(chat, return_dict=True, return_assistant_tokens_mask=True)
+            ids, mask = encoded["input_ids"], encoded["assistant_masks"]
+            rows.append((ids, [token if kept else IGNORED for token, kept in zip(ids, mask, strict=True)]))
+        # Only roughly by length: batches sorted exactly would each hold one kind of question and learn slower.
         rng.shuffle(rows)
-        rows.sort(key=len)
-        groups: list[list[list[int]]] = [[]]
+        rows.sort(key=lambda row: len(row[0]) // LENGTH_BUCKET)
+        groups: list[list[tuple[list[int], list[int]]]] = [[]]
         for row in rows:
-            if (len(groups[-1]) + 1) * len(row) > TOKENS_PER_BATCH:
+            width = max([len(row[0]), *(len(ids) for ids, _ in groups[-1])])
+            if (len(groups[-1]) + 1) * width > TOKENS_PER_BATCH:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)
         for group in groups:
-            width = max(map(len, group))
-            ids = torch.tensor([row + [pad] * (width - len(row)) for row in group])
-            # Rows are padded on the right, so causal attention never sees the padding and needs no mask.
-            yield {"input_ids": ids, "labels": ids.masked_fill(ids == pad, IGNORED)}
+            width = max(len(ids) for ids, _ in group)
+            # Padding on the right needs no attention mask: causal attention never looks at it.
+            yield {
+                "input_ids": torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in group]),
+                "labels": torch.tensor([labels + [IGNORED] * (width - len(labels)) for _, labels in group]),
+            }
 
 
 def pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int = STEPS) -> None:
@@ -123,7 +136,7 @@ def pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        if step % 50 == 0:
+        if step % 100 == 0:
             print(f"step {step}/{steps}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s", flush=True)
 
 

@@ -6,14 +6,14 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import add
+from typing import NamedTuple
 
+SMALLEST = 1e-300  # what is nearer to zero has no place on a logarithmic axis
 LARGEST = 1e300  # sums and spans of values up to this size stay finite; beyond it a value counts as infinite
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """Neighbouring points, summarised.
 
     Attributes:
@@ -69,6 +69,7 @@ class Series:
         self._open = 0  # points the last bucket still takes
         self._x0 = array("d")
         self._x1 = array("d")
+        self._middle = array("d")  # of x0 and x1, kept because charts look buckets up by it
         self._n = array("q")
         self._bad = array("q")
         self._total = array("d")
@@ -93,6 +94,7 @@ class Series:
                 x = self._x1[-1]
             self._x0.append(x)
             self._x1.append(x)
+            self._middle.append(x)
             self._n.append(finite)
             self._bad.append(not finite)
             self._total.append(y if finite else 0.0)
@@ -105,6 +107,7 @@ class Series:
         self._last[-1] = y
         if x > self._x1[-1]:
             self._x1[-1] = x
+            self._middle[-1] = (self._x0[-1] + x) / 2
         if not finite:
             self._bad[-1] += 1
             return
@@ -119,6 +122,7 @@ class Series:
         self.stride *= 2
         self._x0 = self._x0[0::2]
         self._x1 = self._x1[1::2]
+        self._middle = array("d", ((a + b) / 2 for a, b in zip(self._x0, self._x1, strict=True)))
         self._last = self._last[1::2]
         self._n = array("q", map(add, self._n[0::2], self._n[1::2]))
         self._bad = array("q", map(add, self._bad[0::2], self._bad[1::2]))
@@ -129,7 +133,7 @@ class Series:
     def truncate_after(self, x: float) -> None:
         """Forget what came after ``x``: a resumed run plays those steps again.
 
-        A bucket that reaches beyond ``x`` is dropped whole, so up to ``stride`` earlier points may go with it.
+        A bucket that reaches beyond ``x`` is dropped whole, and up to ``stride`` earlier points with it.
         """
         keep = bisect_right(self._x1, x)
         if keep == len(self._x1):
@@ -143,7 +147,8 @@ class Series:
         self._open = 0
 
     def _columns(self) -> Sequence[array[float] | array[int]]:
-        return (self._x0, self._x1, self._n, self._bad, self._total, self._low, self._high, self._last)
+        ends = (self._x0, self._x1, self._middle)
+        return (*ends, self._n, self._bad, self._total, self._low, self._high, self._last)
 
     def __len__(self) -> int:
         """Number of buckets."""
@@ -180,10 +185,34 @@ class Series:
         high = max(self._high, default=-math.inf)
         return high if high > -math.inf else None
 
+    def bounds(self, x0: float, x1: float, positive: bool = False) -> tuple[float, float] | None:
+        """Smallest and largest finite value in a range of x, of the positive ones only if asked."""
+        start, stop = self._touching(x0, x1)
+        low, high = self._low[start:stop], self._high[start:stop]
+        if positive:
+            values = [v for v in (*low, *high) if SMALLEST < v < math.inf]
+            return (min(values), max(values)) if values else None
+        if not low or min(low) == math.inf:
+            return None
+        return min(low), max(high)
+
+    def has_bad(self, x0: float, x1: float) -> bool:
+        """Whether a value in a range of x is NaN or infinite."""
+        start, stop = self._touching(x0, x1)
+        return any(self._bad[start:stop])
+
+    def _touching(self, x0: float, x1: float) -> tuple[int, int]:
+        return bisect_left(self._x1, x0), bisect_right(self._x0, x1)
+
     def window(self, x0: float = -math.inf, x1: float = math.inf) -> Iterator[Bucket]:
         """Buckets that touch the range from ``x0`` to ``x1``, in order."""
-        for i in range(bisect_left(self._x1, x0), bisect_right(self._x0, x1)):
+        for i in range(*self._touching(x0, x1)):
             yield self._bucket(i, i + 1)
+
+    def at(self, x: float) -> Bucket | None:
+        """What is known at ``x``: the bucket that holds it, or the last one before it."""
+        i = bisect_right(self._x0, x) - 1
+        return self._bucket(i, i + 1) if i >= 0 else None
 
     def columns(self, x0: float, x1: float, count: int) -> list[Bucket | None]:
         """Summarise a range of x in equal parts, the way a chart needs it.
@@ -197,17 +226,12 @@ class Series:
             One bucket per part, None where a part holds no point. A bucket belongs to the part that holds its
             middle.
         """
-        start, stop = bisect_left(self._x1, x0), bisect_right(self._x0, x1)
-        middles = [(a + b) / 2 for a, b in zip(self._x0[start:stop], self._x1[start:stop], strict=True)]
         step = (x1 - x0) / count
         parts: list[Bucket | None] = []
-        left = bisect_left(middles, x0)
+        left, stop = bisect_left(self._middle, x0), bisect_right(self._middle, x1)
         for part in range(1, count + 1):
-            if part < count:
-                right = bisect_left(middles, x0 + part * step, left)
-            else:
-                right = bisect_right(middles, x1, left)
-            parts.append(self._bucket(start + left, start + right) if right > left else None)
+            right = bisect_left(self._middle, x0 + part * step, left, stop) if part < count else stop
+            parts.append(self._bucket(left, right) if right > left else None)
             left = right
         return parts
 

@@ -1,0 +1,27 @@
+# Every target sets up what is missing first. PYTHON says which Python makes the virtual environment.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check format bench
+
+setup:
+	@$(PYTHON) scripts/setup_env.py train,dev
+
+demo: setup
+	@$(BIN)/finetui demo
+
+test: setup
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: setup
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup
+	@$(BIN)/python -m tests.bench

@@ -1,0 +1,1 @@
+"""Advice in plain words: is fine-tuning right here, what fits this machine, which model and variant."""

@@ -1,0 +1,62 @@
+"""Start the run that a run.yaml describes. Every setting of the file can be given as an option too."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.cli.main import Parser, Screen
+from engine.cli.watch import add_watch_options, watch
+from engine.config.draft import DEMO_RECIPE, default_name, prepare, start
+from engine.config.loading import load, rooted, validate
+from engine.config.schema import SECTIONS
+from engine.errors import UserError
+from engine.run.layout import check_name
+
+EXAMPLE = "finetui train -c run.yaml --learning_rate 1e-4 --num_train_epochs 2 --detach"
+
+
+def configure(parser: Parser) -> None:
+    """Options of the verb, and one for every setting."""
+    parser.add_argument("-c", "--config", metavar="FILE", help="the run.yaml; without it the options say everything")
+    parser.add_argument("--name", help="name of the run; default: from dataset and model")
+    parser.add_argument("--gpu", type=int, metavar="N", help="the card to train on; default: the one with most free memory")
+    parser.add_argument("--dry-run", action="store_true", help="print the complete run.yaml with the reasons, start nothing")
+    parser.add_argument("--example", action="store_true", help="print an example run.yaml")
+    add_watch_options(parser)
+    for section, model in SECTIONS.items():
+        group = parser.add_argument_group(f"{section} settings")
+        for key, field in model.model_fields.items():
+            group.add_argument(f"--{key}", metavar="VALUE", help=(field.description or "").replace("%", "%%"))
+
+
+def run(args: argparse.Namespace, screen: Screen | None) -> int:
+    """Validate, complete, start, watch."""
+    if args.example:
+        print(DEMO_RECIPE.read_text(encoding="utf-8"), end="")
+        return 0
+    overrides = {
+        key: value
+        for model in SECTIONS.values()
+        for key in model.model_fields
+        if (value := getattr(args, key)) is not None
+    }
+    if args.config is not None:
+        config = load(Path(args.config), overrides)
+    elif overrides:
+        config = rooted(validate({}, overrides, "command line", {}), Path.cwd())
+    else:
+        raise UserError(
+            "Nothing says what to train.",
+            "command line",
+            "Give a file: finetui train -c run.yaml   (an example: finetui train --example)",
+        )
+    if args.name is not None:
+        check_name(args.name)
+    from engine.machine.probe import probe
+
+    plan = prepare(config, probe(), args.name or default_name(config), args.gpu)
+    if args.dry_run:
+        print(plan.yaml, end="")
+        return 0
+    return watch(start(plan, numbered=args.name is None), args, screen)

@@ -1,0 +1,1 @@
+"""What happens with a trained model: talk to it, compare it. Torch is loaded only in the worker processes."""

@@ -1,0 +1,100 @@
+"""JSON lines between a worker process that has torch and a viewer that has not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+from engine.errors import UserError
+from engine.run.launch import ENVIRONMENT
+from engine.run.layout import RunDir
+
+Message = dict[str, Any]
+
+
+def claim_stdout() -> IO[str]:
+    """In the worker: keep stdout for messages and send what libraries print to stderr instead."""
+    mine = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return mine
+
+
+def send(channel: IO[str], kind: str, **fields: Any) -> None:
+    """Write one message."""
+    channel.write(json.dumps({"kind": kind, **fields}, ensure_ascii=True) + "\n")
+    channel.flush()
+
+
+class Worker:
+    """A worker process as its parent sees it. Its stderr goes to a file in the run directory, never to a terminal."""
+
+    def __init__(self, module: str, run: RunDir, *args: str) -> None:
+        self.name = module.rsplit(".", 1)[-1]
+        self.log = run.path / f"{self.name}.log"
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(run.path), *args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **ENVIRONMENT},
+                start_new_session=True,
+            )
+
+    def request(self, message: Message) -> None:
+        """Send one request.
+
+        Raises:
+            UserError: The worker has ended.
+        """
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._ended() from None
+
+    def messages(self) -> Iterator[Message]:
+        """Messages as they come; ends with the worker.
+
+        Raises:
+            UserError: The worker said that something is wrong, or died.
+        """
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            message = json.loads(line)
+            if message["kind"] == "error":
+                raise UserError(message["what"], message["where"], message["fix"])
+            yield message
+        if self.process.wait() != 0:
+            raise self._ended()
+
+    def wait_for(self, kind: str) -> Message:
+        """The next message of a kind; others before it are dropped."""
+        for message in self.messages():
+            if message["kind"] == kind:
+                return message
+        raise self._ended()
+
+    def close(self) -> None:
+        """End the worker."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def _ended(self) -> UserError:
+        return UserError(
+            f"The {self.name.replace('_', ' ')} process ended unexpectedly.",
+            str(self.log),
+            "Read the last lines of that file; the machine may have run out of memory.",
+        )

@@ -1,0 +1,97 @@
+"""Loading the model, in the precision that run.yaml says."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from engine.config.schema import RunConfig
+from engine.errors import UserError
+
+
+def load_tokenizer(config: RunConfig) -> Any:
+    """The model's tokenizer.
+
+    Raises:
+        UserError: It is missing or broken.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            config.model.model_name_or_path, revision=config.model.model_revision, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise _cannot_load("tokenizer", config, error) from error
+
+
+def load_model(config: RunConfig) -> Any:
+    """The model, loaded explicitly with its dtype and quantization, on this process's device.
+
+    Raises:
+        UserError: Weights are missing, not safetensors, or of an unknown architecture.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    settings = config.model
+    dtype = getattr(torch, settings.dtype or "float32")
+    quantization = None
+    if settings.load_in_4bit:
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=settings.bnb_4bit_quant_type,
+            bnb_4bit_use_double_quant=settings.use_bnb_nested_quant,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    elif settings.load_in_8bit:
+        quantization = BitsAndBytesConfig(load_in_8bit=True)
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            settings.model_name_or_path,
+            revision=settings.model_revision,
+            dtype=dtype,
+            attn_implementation=settings.attn_implementation,
+            quantization_config=quantization,
+            device_map={"": local_rank if torch.cuda.is_available() else "cpu"},
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise _cannot_load("model", config, error) from error
+    model.config.use_cache = False
+    return model
+
+
+def cast_trainable(model: Any, dtype: str) -> None:
+    """Give every trainable parameter the number format it is trained in."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
+def trained_dtype(config: RunConfig) -> str:
+    """The number format of the trained parameters: float16 alone is too coarse to learn in, so it trains in float32."""
+    return "bfloat16" if config.model.dtype == "bfloat16" else "float32"
+
+
+def describe_dtypes(model: Any) -> dict[str, dict[str, int]]:
+    """How many parameters have which number format, trained and frozen, from the live model."""
+    found: dict[str, dict[str, int]] = {"trained": {}, "frozen": {}}
+    for parameter in model.parameters():
+        group = found["trained" if parameter.requires_grad else "frozen"]
+        name = str(parameter.dtype).removeprefix("torch.")
+        group[name] = group.get(name, 0) + parameter.numel()
+    return found
+
+
+def _cannot_load(what: str, config: RunConfig, error: Exception) -> UserError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"The {what} cannot be loaded: {first}",
+        config.model.model_name_or_path,
+        "Check the name, your access to it, and that the folder holds config.json, tokenizer files and .safetensors weights.",
+    )

@@ -1,0 +1,250 @@
+"""The application: themes, the draft of the wizard, the way between screens, and what happens when something breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tui.environment import prepare_environment
+
+prepare_environment()  # textual reads these while it is imported
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.reactive import var
+from textual.screen import Screen
+
+from engine.run.home import finetui_home
+from engine.run.state import RunState, list_runs
+from tui.driver import driver_class
+from tui.guard import TerminalGuard
+from tui.keymap import KEYMAP, bindings
+from tui.plain_glyphs import PlainGlyphs
+from tui.plot.glyphs import charset
+from tui.themes import DARK, LIGHT, THEMES, choose_theme
+
+if TYPE_CHECKING:
+    from engine.config.draft import Draft
+    from engine.machine.model import Machine
+    from tui.screens.base import BaseScreen
+
+Start = Literal["home", "wizard", "monitor"]
+CRASH_LOG = "tui-crash.log"
+
+
+class FinetuiApp(App[None]):
+    """The viewer. Everything it does goes through the engine's functions, so a command can do the same.
+
+    Args:
+        start: The first screen.
+        run_name: The run to watch, for ``monitor``.
+    """
+
+    CSS_PATH = "app.tcss"
+    TITLE = "finetui"
+    BINDINGS = [
+        *bindings("everywhere"),
+        Binding("ctrl+c,ctrl+q", "leave", show=False, priority=True),
+    ]
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-normal"), (34, "-tall")]
+
+    machine: var[Machine | None] = var(None)
+    """What this machine is; None until it was looked at."""
+    draft: var[Draft | None] = var(None)
+    """The wizard's answers; None until the wizard was opened."""
+
+    def __init__(self, start: Start = "home", run_name: str | None = None) -> None:
+        super().__init__(driver_class=driver_class(), ansi_color=None)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = choose_theme(os.environ)
+        self._filters.append(PlainGlyphs(charset()))
+        self.start = start
+        self.run_name = run_name
+        self.farewell: list[str] = []
+        """Lines printed on the normal screen after the viewer has ended."""
+        self.crash: Path | None = None
+
+    # Start and end
+
+    def on_mount(self) -> None:
+        from tui.screens.home import HomeScreen
+
+        self.push_screen(HomeScreen())
+        if self.start == "wizard":
+            self.open_wizard()
+        elif self.start == "monitor" and self.run_name is not None:
+            self.open_monitor(self.run_name)
+
+    def action_leave(self) -> None:
+        """Leave the viewer: the draft is kept, training goes on."""
+        leaving = getattr(self.screen, "leaving", None)
+        if callable(leaving):
+            self.farewell = list(leaving())
+        self.exit()
+
+    def exit_from_anywhere(self) -> None:
+        """End the viewer from a signal handler or another thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.exit)
+
+    def action_press(self, key_id: str) -> None:
+        """What a click on the key line does: the action of that key."""
+        key = next((key for group in KEYMAP.values() for key in group if key.id == key_id), None)
+        if key is not None:
+            target = key.action if key.action.startswith("app.") else f"screen.{key.action}"
+            self.call_later(self.run_action, target)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The command palette: what the keys do, by name, and the colours."""
+        yield SystemCommand("Help", "The keys of this screen", self.action_help)
+        yield SystemCommand("Dark colours", "Light text on a dark background", lambda: self.set_theme(DARK.name))
+        yield SystemCommand("Light colours", "Dark text on a light background", lambda: self.set_theme(LIGHT.name))
+        yield SystemCommand("Leave", "Leave finetui; training goes on", self.action_leave)
+
+    def set_theme(self, name: str) -> None:
+        self.theme = name
+
+    # Ways between screens
+
+    def action_help(self) -> None:
+        """Show the keys of the screen."""
+        from tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def open_wizard(self, step: str | None = None) -> None:
+        """Open the wizard where the draft stands, or at a step."""
+        from tui.wizard_steps import step_screen
+
+        draft = self.the_draft()
+        self.push_screen(step_screen(step or draft.step))
+
+    def open_monitor(self, name: str) -> None:
+        """Open the monitor of a run."""
+        from engine.run.home import runs_home
+        from engine.run.layout import RunDir
+        from tui.screens.monitor import MonitorScreen
+
+        self.push_screen(MonitorScreen(RunDir(runs_home() / name)))
+
+    def the_draft(self) -> Draft:
+        """The draft, read from disk the first time."""
+        if self.draft is None:
+            from engine.config.draft import load_draft
+
+            self.draft = load_draft()
+        return self.draft
+
+    def has_draft(self) -> bool:
+        """Whether the wizard was left with answers; without reading them, which would slow down the first screen."""
+        return self.draft is not None or (finetui_home() / "draft.json").exists()
+
+    def new_draft(self) -> None:
+        """Forget the answers, for a new fine-tune."""
+        from engine.config.draft import Draft, clear_draft
+
+        clear_draft()
+        self.draft = Draft()
+
+    def forget_draft(self) -> None:
+        """The draft has become a run."""
+        from engine.config.draft import clear_draft
+
+        clear_draft()
+        self.draft = None
+
+    def start_run(self, screen: BaseScreen, draft: Draft) -> None:
+        """Plan and start a run in the background, then open its monitor; errors are shown on the screen."""
+
+        def work() -> str:
+            from engine.config.draft import plan, start
+            from engine.machine.probe import probe
+
+            return start(plan(draft, self.machine or probe())).name
+
+        screen.in_background(work, self.open_monitor, "start")
+
+    # The machine
+
+    def look_at_machine(self, again: bool = False) -> None:
+        """Probe the machine in the background; `machine` is set when it is done."""
+        if self.machine is None or again:
+            self.run_worker(self._probe, name="probe", group="probe", exclusive=True, thread=True, exit_on_error=False)
+
+    def _probe(self) -> None:
+        from engine.machine.probe import probe
+        from engine.run.home import runs_home
+
+        machine = probe(runs_home())
+        self.call_from_thread(setattr, self, "machine", machine)
+
+    # When something breaks
+
+    def _handle_exception(self, error: Exception) -> None:
+        self.crash = write_crash_log(error)
+        super()._handle_exception(error)
+
+    def _print_error_renderables(self) -> None:
+        if self.crash is None:
+            super()._print_error_renderables()
+            return
+        self._exit_renderables.clear()
+        self.farewell = crash_words(self.crash)
+
+
+def crash_words(log: Path) -> list[str]:
+    """What is printed when the viewer broke."""
+    return [
+        "finetui's screen broke down; that is a mistake in finetui. Training is another process and goes on.",
+        f"Details: {log}   Back to the run: finetui attach   As plain lines: finetui logs -f",
+    ]
+
+
+def write_crash_log(error: BaseException) -> Path:
+    """Append a traceback to the crash log; returns its path."""
+    log = finetui_home() / CRASH_LOG
+    with contextlib.suppress(OSError):
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(log, "a", encoding="utf-8") as handle:
+            handle.write(time.strftime("\n%Y-%m-%d %H:%M:%S\n"))
+            handle.writelines(traceback.format_exception(error))
+    return log
+
+
+def only_live_run(runs: Iterable[RunState]) -> str | None:
+    """The name of the run that is going on, if it is exactly one."""
+    live = [run.name for run in runs if run.live]
+    return live[0] if len(live) == 1 else None
+
+
+def run_app(start: Start = "home", run_name: str | None = None, mouse: bool = True) -> int:
+    """Show the screens until the user leaves.
+
+    Args:
+        start: ``home`` (or the monitor of the one live run), ``wizard``, or ``monitor`` with a run name.
+        run_name: The run to watch.
+        mouse: Let the screens react to the mouse; without it the terminal's own text selection works.
+
+    Returns:
+        The exit code: 0, 1 after a crash, 128 + signal when told to end.
+    """
+    if start == "home" and (live := only_live_run(list_runs())) is not None:
+        start, run_name = "monitor", live
+    app = FinetuiApp(start, run_name)
+    with TerminalGuard(app.exit_from_anywhere) as guard:
+        app.run(mouse=mouse)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        for line in app.farewell:
+            print(line, flush=True)
+    if app.crash is not None:
+        return 1
+    return guard.exit_code if guard.reason else 0

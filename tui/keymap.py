@@ -1,0 +1,110 @@
+"""Every key of every screen in one table. Bindings, the line at the bottom and the help are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textual.binding import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key.
+
+    Attributes:
+        id: Stable name, by which a user's keymap can give it another key.
+        keys: Names as textual has them, the one that is shown first, separated by commas.
+        action: The ``action_...`` method of the screen, or ``app.`` and one of the app.
+        label: Words at the bottom of the screen; empty leaves it to the help.
+        help: One sentence for the help.
+    """
+
+    id: str
+    keys: str
+    action: str
+    label: str
+    help: str
+
+    @property
+    def shown(self) -> str:
+        """The first of its keys as printed on a keyboard."""
+        first = self.keys.split(",")[0]
+        return SHOWN.get(first, first)
+
+
+SHOWN = {
+    "enter": "Enter", "escape": "Esc", "question_mark": "?", "dollar_sign": "$", "space": "space", "tab": "Tab",
+    "slash": "/", "left": "←", "right": "→", "up": "↑", "down": "↓", "delete": "Del", "f1": "F1",
+    "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+c": "Ctrl+C", "ctrl+p": "Ctrl+P",
+    "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
+}  # fmt: skip
+
+EVERYWHERE = (
+    Key("app.help", "question_mark,f1", "app.help", "help", "The keys of this screen and what the words mean."),
+    Key("app.leave", "q", "app.leave", "leave", "Leave finetui. Answers are kept, and training goes on."),
+)
+
+# Shown while a text field has the focus.
+FIELD_KEYS = (Key("field.leave", "tab", "app.focus_next", "to the list", "Leave the text field."),)
+
+KEYMAP: dict[str, tuple[Key, ...]] = {
+    "everywhere": EVERYWHERE,
+    "home": (
+        Key("home.open", "enter", "open", "open", "Do what the marked line says."),
+        Key("home.demo", "d", "demo", "demo", "Start the demo now: embedded model, embedded data, about a minute."),
+        Key("home.new", "n", "new", "new", "Start a new fine-tune with fresh answers."),
+    ),
+    "wizard": (
+        Key("wizard.next", "enter", "next", "next", "Take what is shown and go to the next step."),
+        Key("wizard.back", "escape", "back", "back", "One step back. No answer is lost."),
+    ),
+    "machine": (
+        Key("machine.card", "g", "card", "other card", "Train on another graphics card (GPU) of this machine."),
+        Key("machine.price", "dollar_sign,p", "price", "price", "Tell what an hour of this machine costs."),
+        Key("machine.look", "l", "look", "look again", "Look at the machine again, such as after ending a program."),
+    ),
+    "goal": (),
+    "questions": (
+        Key("goal.change", "space,right", "change", "change", "The other answer to the marked question."),
+    ),
+    "data": (
+        Key("data.path", "slash", "path", "type a path", "Type where the file is; Tab completes it."),
+        Key("data.row", "n", "row(1)", "next row", "Show the next conversation of the file."),
+        Key("data.previous", "p", "row(-1)", "", "Show the conversation before."),
+    ),
+    "model": (
+        Key("model.other", "slash", "other", "type a name", "Type a folder or a name from the Hugging Face Hub."),
+        Key("model.all", "a", "all", "show all", "Show every model finetui knows, not only the fitting ones."),
+    ),
+    "template": (
+        Key("template.next", "n,right", "row(1)", "next row", "Show the next conversation as the model will see it."),
+        Key("template.previous", "p,left", "row(-1)", "previous", "Show the conversation before."),
+        Key("template.longest", "l", "longest", "longest", "Show the longest conversation."),
+    ),
+    "method": (
+        Key("method.reset", "ctrl+u", "reset", "", "Empty the field: finetui chooses the value again."),
+    ),
+    "review": (
+        Key("review.name", "n", "name", "rename", "Give the run another name."),
+    ),
+    "monitor": (),
+    "done": (),
+    "dialog": (
+        Key("dialog.accept", "enter", "accept", "accept", "Take it."),
+        Key("dialog.cancel", "escape", "cancel", "cancel", "Close this and change nothing."),
+    ),
+}  # fmt: skip
+
+
+def keys_of(*groups: str) -> list[Key]:
+    """The keys of these groups, in the order in which the bottom line shows them, those of every screen last."""
+    return [key for group in (*groups, "everywhere") for key in KEYMAP[group]]
+
+
+def bindings(*groups: str) -> list[Binding]:
+    """The keys of these groups for a screen's ``BINDINGS``; those of every screen are the app's."""
+    from textual.binding import Binding
+
+    return [Binding(key.keys, key.action, key.label, id=key.id) for group in groups for key in KEYMAP[group]]

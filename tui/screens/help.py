@@ -1,0 +1,56 @@
+"""Help: what a screen is for, and its keys, made from the keymap."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from tui.keymap import SHOWN, Key, keys_of
+
+GENERAL = (
+    ("↑ ↓", "Move in a list or scroll."),
+    ("Tab", "Go to the next field or list; Shift+Tab goes back."),
+    ("Ctrl+P", "The same actions by name, and dark or light colours."),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """The keys of a screen.
+
+    Args:
+        about: The screen to explain.
+    """
+
+    BINDINGS = [("escape,enter,q,question_mark,f1,space", "dismiss_help", "close")]
+
+    def __init__(self, about: Screen[object]) -> None:
+        super().__init__()
+        self._groups: tuple[str, ...] = getattr(about, "KEY_GROUPS", ())
+        text = getattr(about, "help_text", None)
+        self._words: str = text() if callable(text) else ""
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog", id="help"):
+            yield Static(self._content())
+        yield Static(Content.assemble(("Esc", "bold $primary"), " close   ", ("↑ ↓", "bold $primary"), " scroll"))
+
+    def _content(self) -> Content:
+        lines = [Content(self._words), Content("")] if self._words else []
+        for key in keys_of(*self._groups):
+            lines.append(_line(_keys(key), key.help))
+        lines += [Content(""), *(_line(keys, words) for keys, words in GENERAL)]
+        return Content("\n").join(lines)
+
+    def action_dismiss_help(self) -> None:
+        self.dismiss(None)
+
+
+def _keys(key: Key) -> str:
+    return " ".join(SHOWN.get(name, name) for name in key.keys.split(","))
+
+
+def _line(keys: str, words: str) -> Content:
+    return Content.assemble((f"{keys:<10}", "bold $primary"), words)

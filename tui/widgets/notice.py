@@ -1,0 +1,45 @@
+"""What the screen has to tell: an error in three lines, or one sentence."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.display import printable
+from engine.errors import UserError
+
+
+class Notice(Static):
+    """A place above the bottom line that is only there when there is something to say."""
+
+    DEFAULT_CSS = """
+    Notice { dock: bottom; height: auto; max-height: 9; padding: 0 1; margin: 0 0 1 0; display: none; }
+    """
+    can_focus = False
+
+    def error(self, error: UserError) -> None:
+        """Show what is wrong, where, and what to do."""
+        self._show(
+            Content.assemble(
+                ("! ", "bold $error"),
+                (printable(error.what, 400), "bold $error"),
+                "\n  ",
+                (printable(error.where, 300), "$muted"),
+                "\n  ",
+                printable(error.fix, 400),
+            )
+        )
+
+    def say(self, text: str) -> None:
+        """Show one sentence."""
+        self._show(Content.assemble(("→ ", "bold $primary"), printable(text, 600)))
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self.display:
+            self.display = False
+            self.update("")
+
+    def _show(self, content: Content) -> None:
+        self.update(content)
+        self.display = True
