@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_screen(name: str, run_name: str | None) -> int:
+    from tui.environment import prepare_environment
+
+    prepare_environment()  # before textual is imported
     from tui.app import run_app
 
     if name not in ("home", "wizard", "monitor"):

@@ -8,17 +8,15 @@ import time
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from tui.environment import prepare_environment
-
-prepare_environment()  # textual reads these while it is imported
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual.app import App, SystemCommand
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
+from textual.filter import Monochrome, NoColor
 from textual.reactive import var
 from textual.screen import Screen
 
+from engine.errors import UserError
 from engine.run.home import finetui_home
 from engine.run.state import RunState, list_runs
 from tui.driver import driver_class
@@ -29,8 +27,9 @@ from tui.plot.glyphs import charset
 from tui.themes import DARK, LIGHT, THEMES, choose_theme
 
 if TYPE_CHECKING:
-    from engine.config.draft import Draft
+    from engine.config.draft import Draft, Plan
     from engine.machine.model import Machine
+    from tui.dataset import DatasetReport
     from tui.screens.base import BaseScreen
 
 Start = Literal["home", "wizard", "monitor"]
@@ -47,13 +46,11 @@ class FinetuiApp(App[None]):
 
     CSS_PATH = "app.tcss"
     TITLE = "finetui"
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         *bindings("everywhere"),
         Binding("ctrl+c,ctrl+q", "leave", show=False, priority=True),
     ]
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-normal"), (34, "-tall")]
 
     machine: var[Machine | None] = var(None)
     """What this machine is; None until it was looked at."""
@@ -65,12 +62,16 @@ class FinetuiApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = choose_theme(os.environ)
+        if self.no_color and self.current_theme.ansi:
+            # textual chose its filter for the theme it started with; this one has no colours to turn grey.
+            self._filters = [NoColor() if isinstance(each, Monochrome) else each for each in self._filters]
         self._filters.append(PlainGlyphs(charset()))
         self.start = start
         self.run_name = run_name
         self.farewell: list[str] = []
         """Lines printed on the normal screen after the viewer has ended."""
         self.crash: Path | None = None
+        self._datasets: dict[str, tuple[float, DatasetReport]] = {}
 
     # Start and end
 
@@ -105,8 +106,12 @@ class FinetuiApp(App[None]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: what the keys do, by name, and the colours."""
         yield SystemCommand("Help", "The keys of this screen", self.action_help)
-        yield SystemCommand("Dark colours", "Light text on a dark background", lambda: self.set_theme(DARK.name))
-        yield SystemCommand("Light colours", "Dark text on a light background", lambda: self.set_theme(LIGHT.name))
+        yield SystemCommand(
+            "Dark colours", "Light text on a dark background", lambda: self.set_theme(DARK.name)
+        )
+        yield SystemCommand(
+            "Light colours", "Dark text on a light background", lambda: self.set_theme(LIGHT.name)
+        )
         yield SystemCommand("Leave", "Leave finetui; training goes on", self.action_leave)
 
     def set_theme(self, name: str) -> None:
@@ -162,23 +167,59 @@ class FinetuiApp(App[None]):
         clear_draft()
         self.draft = None
 
-    def start_run(self, screen: BaseScreen, draft: Draft) -> None:
-        """Plan and start a run in the background, then open its monitor; errors are shown on the screen."""
+    def start_demo(self, screen: BaseScreen) -> None:
+        """Plan and start the demo in the background, then open its monitor; errors are shown on the screen."""
 
-        def work() -> str:
-            from engine.config.draft import plan, start
+        def work() -> Plan:
+            from engine.config.draft import Draft, plan
             from engine.machine.probe import probe
 
-            return start(plan(draft, self.machine or probe())).name
+            return plan(Draft(), self.machine or probe())
 
-        screen.in_background(work, self.open_monitor, "start")
+        screen.in_background(work, lambda plan: self.start_plan(screen, plan), "start")
+
+    def start_plan(self, screen: BaseScreen, plan: Plan, from_draft: bool = False) -> None:
+        """Start a run in the background, then open its monitor.
+
+        Args:
+            screen: Where errors are shown.
+            plan: The run.
+            from_draft: It is the wizard's draft, which is then done with.
+        """
+
+        def work() -> str:
+            from engine.config.draft import start
+
+            require_torch()
+            return start(plan).name
+
+        def started(name: str) -> None:
+            if from_draft:
+                self.forget_draft()
+                self.pop_screen()
+            self.open_monitor(name)
+
+        screen.in_background(work, started, "start")
+
+    # What was read already
+
+    def dataset(self, path: str) -> DatasetReport | None:
+        """The report on a dataset, if it was read and the file has not changed since."""
+        known = self._datasets.get(path)
+        return known[1] if known is not None and known[0] == _modified(path) else None
+
+    def keep_dataset(self, report: DatasetReport) -> None:
+        """Keep the report on a dataset; only the newest, because it may be large."""
+        self._datasets = {report.path: (_modified(report.path), report)}
 
     # The machine
 
     def look_at_machine(self, again: bool = False) -> None:
         """Probe the machine in the background; `machine` is set when it is done."""
         if self.machine is None or again:
-            self.run_worker(self._probe, name="probe", group="probe", exclusive=True, thread=True, exit_on_error=False)
+            self.run_worker(
+                self._probe, name="probe", group="probe", exclusive=True, thread=True, exit_on_error=False
+            )
 
     def _probe(self) -> None:
         from engine.machine.probe import probe
@@ -199,6 +240,30 @@ class FinetuiApp(App[None]):
             return
         self._exit_renderables.clear()
         self.farewell = crash_words(self.crash)
+
+
+def require_torch() -> None:
+    """Look whether this environment can train, without loading anything.
+
+    Raises:
+        UserError: It cannot.
+    """
+    import sys
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise UserError(
+            "Training needs torch, which is not installed here.",
+            sys.prefix,
+            "Install it: pip install 'finetui[train]'",
+        )
+
+
+def _modified(path: str) -> float:
+    try:
+        return Path(path).expanduser().stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def crash_words(log: Path) -> list[str]:

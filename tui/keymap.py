@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from textual.binding import Binding
+    from textual.binding import BindingType
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Key:
     Attributes:
         id: Stable name, by which a user's keymap can give it another key.
         keys: Names as textual has them, the one that is shown first, separated by commas.
-        action: The ``action_...`` method of the screen, or ``app.`` and one of the app.
+        action: The ``action_...`` method of the screen, or ``app.`` and one of the app; empty for keys that the
+            focused widget handles by itself.
         label: Words at the bottom of the screen; empty leaves it to the help.
         help: One sentence for the help.
     """
@@ -29,7 +30,9 @@ class Key:
 
     @property
     def shown(self) -> str:
-        """The first of its keys as printed on a keyboard."""
+        """The first of its keys as printed on a keyboard; both arrows of a list."""
+        if self.keys == "up,down":
+            return "↑↓"
         first = self.keys.split(",")[0]
         return SHOWN.get(first, first)
 
@@ -38,16 +41,15 @@ SHOWN = {
     "enter": "Enter", "escape": "Esc", "question_mark": "?", "dollar_sign": "$", "space": "space", "tab": "Tab",
     "slash": "/", "left": "←", "right": "→", "up": "↑", "down": "↓", "delete": "Del", "f1": "F1",
     "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+c": "Ctrl+C", "ctrl+p": "Ctrl+P",
-    "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
+    "ctrl+u": "Ctrl+U", "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
 }  # fmt: skip
 
 EVERYWHERE = (
-    Key("app.help", "question_mark,f1", "app.help", "help", "The keys of this screen and what the words mean."),
+    Key(
+        "app.help", "question_mark,f1", "app.help", "help", "The keys of this screen and what the words mean."
+    ),
     Key("app.leave", "q", "app.leave", "leave", "Leave finetui. Answers are kept, and training goes on."),
 )
-
-# Shown while a text field has the focus.
-FIELD_KEYS = (Key("field.leave", "tab", "app.focus_next", "to the list", "Leave the text field."),)
 
 KEYMAP: dict[str, tuple[Key, ...]] = {
     "everywhere": EVERYWHERE,
@@ -65,10 +67,9 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("machine.price", "dollar_sign,p", "price", "price", "Tell what an hour of this machine costs."),
         Key("machine.look", "l", "look", "look again", "Look at the machine again, such as after ending a program."),
     ),
+    "list": (Key("list.choose", "up,down", "", "choose", "Move the mark to another line."),),
     "goal": (),
-    "questions": (
-        Key("goal.change", "space,right", "change", "change", "The other answer to the marked question."),
-    ),
+    "questions": (),
     "data": (
         Key("data.path", "slash", "path", "type a path", "Type where the file is; Tab completes it."),
         Key("data.row", "n", "row(1)", "next row", "Show the next conversation of the file."),
@@ -82,12 +83,22 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("template.next", "n,right", "row(1)", "next row", "Show the next conversation as the model will see it."),
         Key("template.previous", "p,left", "row(-1)", "previous", "Show the conversation before."),
         Key("template.longest", "l", "longest", "longest", "Show the longest conversation."),
+        Key("template.other", "t", "other", "", "ChatML instead of the model's own template, for base models."),
     ),
     "method": (
-        Key("method.reset", "ctrl+u", "reset", "", "Empty the field: finetui chooses the value again."),
+        Key("method.fields", "tab", "", "settings", "From the list to the settings and from field to field."),
+        Key("method.down", "down", "field(1)", "", "From a field to the next one."),
+        Key("method.up", "up", "field(-1)", "", "From a field to the one before."),
     ),
+    "method-field": (
+        Key("method.tab", "tab", "", "next setting", "Go to the next setting."),
+        Key("method.empty", "ctrl+u", "", "empty", "Empty the field: finetui chooses the value."),
+    ),
+    "path-field": (Key("path.complete", "tab", "", "complete", "Complete the path."),),
     "review": (
+        Key("review.start", "enter", "", "start", "Start the training and watch it."),
         Key("review.name", "n", "name", "rename", "Give the run another name."),
+        Key("review.save", "s", "save", "save run.yaml", "Save run.yaml in the current folder, for the command line."),
     ),
     "monitor": (),
     "done": (),
@@ -103,8 +114,13 @@ def keys_of(*groups: str) -> list[Key]:
     return [key for group in (*groups, "everywhere") for key in KEYMAP[group]]
 
 
-def bindings(*groups: str) -> list[Binding]:
+def bindings(*groups: str) -> list[BindingType]:
     """The keys of these groups for a screen's ``BINDINGS``; those of every screen are the app's."""
     from textual.binding import Binding
 
-    return [Binding(key.keys, key.action, key.label, id=key.id) for group in groups for key in KEYMAP[group]]
+    return [
+        Binding(key.keys, key.action, key.label, id=key.id)
+        for group in groups
+        for key in KEYMAP[group]
+        if key.action
+    ]

@@ -21,7 +21,8 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
     """Print machine and findings; exit code 2 when there is a problem."""
-    from engine.machine.doctor import deep_check, diagnose
+    from engine.machine.deep import deep_check
+    from engine.machine.doctor import diagnose
     from engine.machine.probe import probe
 
     machine = probe(finetui_home())
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     print(f"RAM   {gib(host.ram_available)} free of {gib(host.ram_total)}")
     for gpu in machine.gpus:
         memory = f"{gib(gpu.memory_free)} free of {gib(gpu.memory_total)}" if gpu.memory_total else "memory not reported"
-        print(f"{gpu.label}  {printable(gpu.name, 50)}: {memory}{'' if gpu.visible else ' (hidden by CUDA_VISIBLE_DEVICES)'}")
+        print(f"{gpu.label}  {printable(gpu.name, 50)}: {memory}{'' if gpu.visible else ' (hidden)'}")
     if not machine.gpus:
         print(f"GPU   {printable(machine.gpu_state.message)}")
     print(f"Runs  {finetui_home() / 'runs'}")

@@ -25,7 +25,7 @@ def follow(run: RunDir, as_json: bool = False, from_start: bool = True) -> int:
     """
     reader = EventReader(run.events)
     progress = Progress()
-    last_line = 0.0
+    last_line, last_step = 0.0, 0
     try:
         while True:
             alive = is_live(run)
@@ -37,11 +37,11 @@ def follow(run: RunDir, as_json: bool = False, from_start: bool = True) -> int:
                         print(json.dumps(point, ensure_ascii=True), flush=True)
                 elif (line := describe(event)) is not None:
                     print(line, flush=True)
-            if not as_json and progress.step and time.monotonic() - last_line >= LINE_INTERVAL and alive:
-                last_line = time.monotonic()
+            if not as_json and progress.step != last_step and time.monotonic() - last_line >= LINE_INTERVAL:
+                last_line, last_step = time.monotonic(), progress.step
                 print(progress_line(progress), flush=True)
             if not alive and not reader.behind and not events:
-                return _goodbye(run, progress, as_json)
+                return _goodbye(run, progress, last_step, as_json)
             if not reader.behind:
                 time.sleep(POLL)
     except KeyboardInterrupt:
@@ -82,10 +82,10 @@ def describe(event: Event) -> str | None:
     return f"[{clock}] {printable(text)}" if text else None
 
 
-def _goodbye(run: RunDir, progress: Progress, as_json: bool) -> int:
+def _goodbye(run: RunDir, progress: Progress, last_step: int, as_json: bool) -> int:
     state = read_state(run)
     if not as_json:
-        if progress.step:
+        if progress.step != last_step:
             print(progress_line(progress))
         print(f"{state.name}: {state.state}. {printable(state.words)}")
         if state.state in ("stopped", "died"):

@@ -202,7 +202,7 @@ def facts_of(config: RunConfig, gpu: Gpu | None) -> Facts:
     from engine.data.dataset import peek
     from engine.models.folder import inspect_model
 
-    num_rows = sum(peek(source.path).rows for source in config.data.train)
+    num_rows = sum(peek(source.path).num_rows for source in config.data.train)
     params = inspect_model(config.model.model_name_or_path).params
     return Facts(
         num_rows=num_rows,

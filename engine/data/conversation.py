@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from engine.data.shapes import Shape, turns_in
@@ -43,10 +44,7 @@ def to_training_row(row: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
         if not text.strip():
             raise RowProblemError("empty text")
         return {"text": text}
-    if "turns" in columns:
-        messages = _turns(row.get(columns["turns"]))
-    else:
-        messages = _pair(row, columns)
+    messages = _turns(row.get(columns["turns"])) if "turns" in columns else _pair(row, columns)
     system = row.get(columns["system"]) if "system" in columns else None
     if system and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": _text(system, "system message")})
@@ -139,7 +137,7 @@ def _check(messages: list[dict[str, Any]]) -> None:
         raise RowProblemError("no assistant turn, so nothing to learn")
     if spoken[0]["role"] != "user":
         raise RowProblemError(f"it starts with the {spoken[0]['role']}, not with the user")
-    for before, after in zip(spoken, spoken[1:], strict=False):
+    for before, after in pairwise(spoken):
         if before["role"] == after["role"] != "tool":
             raise RowProblemError(f"two {after['role']} turns in a row")
     for message in spoken:

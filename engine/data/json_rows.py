@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from engine.data.reading import Progress, Row, as_row, bad_utf8, lines
 from engine.data.shapes import CONVERSATION_COLUMNS
@@ -44,7 +44,7 @@ def jsonl_rows(path: Path, progress: Progress) -> Iterator[Row]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text)
+            value = json.loads(text.rstrip("\r\n"))
         except json.JSONDecodeError as error:
             broken(path, error.msg, number, error.colno)
         except (ValueError, RecursionError) as error:
@@ -61,68 +61,93 @@ def array_rows(path: Path, progress: Progress) -> Iterator[Row]:
     size = path.stat().st_size
     decoder = json.JSONDecoder()
     with path.open("rb") as stream:
-        decode = codecs.getincrementaldecoder("utf-8-sig")()
-        text, start_line, start_column = (
-            "",
-            1,
-            1,
-        )  # text is what is not used up yet; the place where it starts
-        chunk, read = _CHUNK, 0
-
-        def place(pos: int) -> tuple[int, int]:
-            newlines = text.count("\n", 0, pos)
-            column = pos - text.rfind("\n", 0, pos) if newlines else start_column + pos
-            return start_line + newlines, column
-
-        def more() -> bool:
-            nonlocal text, read, chunk
-            raw = stream.read(chunk)
-            read += len(raw)
-            chunk *= 2  # an item may be longer than a chunk: retrying it costs at most twice its length
+        window = _Window(path, stream)
+        window.skip_space()
+        window.pos += 1  # the opening bracket, which the caller has seen
+        window.skip_space()
+        done = window.char() == "]"
+        while not done:
             try:
-                text += decode.decode(raw, final=not raw)
-            except UnicodeDecodeError as error:
-                bad_utf8(path, place(len(text))[0] + error.object[: error.start].count(b"\n"))
-            return bool(raw)
-
-        def skip_space(pos: int) -> int:
-            while True:
-                match = _SPACE.match(text, pos)
-                pos = match.end() if match else pos
-                if pos < len(text) or not more():
-                    return pos
-
-        pos = skip_space(0) + 1  # the opening bracket, which the caller has seen
-        first = True
-        while True:
-            pos = skip_space(pos)
-            if first and text[pos : pos + 1] == "]":
-                break
-            try:
-                value, end = decoder.raw_decode(text, pos)
+                value, end = decoder.raw_decode(window.text, window.pos)
             except (ValueError, RecursionError) as error:
-                if more():
+                start = window.pos
+                if window.grow():
                     continue
-                at = error.pos if isinstance(error, json.JSONDecodeError) else pos
-                message = (
-                    error.msg if isinstance(error, json.JSONDecodeError) else str(error).partition(":")[0]
-                )
-                broken(path, message, *place(at))
-            progress.bytes = min(size, read - len(text) + end)
-            line = place(pos)[0]
+                message, ahead = str(error).partition(":")[0], 0
+                if isinstance(error, json.JSONDecodeError):
+                    message, ahead = error.msg, error.pos - start
+                broken(path, message, *window.place(window.pos + ahead))
+            line, _ = window.place(window.pos)
+            window.pos = end
+            progress.bytes = min(size, window.used())
             yield as_row(value, path, line, "line")
-            first = False
-            pos = skip_space(end)
-            if text[pos : pos + 1] != ",":
+            window.skip_space()
+            if window.char() != ",":
                 break
-            start_line, start_column = place(pos + 1)
-            text, pos, chunk = text[pos + 1 :], 0, _CHUNK
-        if text[pos : pos + 1] != "]":
-            broken(path, "the list is not closed, or a comma is missing between two rows", *place(pos))
-        pos = skip_space(pos + 1)
-        if pos < len(text):
-            broken(path, "there is text after the end of the list", *place(pos))
+            window.pos += 1
+            window.skip_space()
+        if window.char() != "]":
+            problem = "the list is not closed, or a comma is missing between two rows"
+            broken(path, problem, *window.place(window.pos))
+        window.pos += 1
+        window.skip_space()
+        if window.char():
+            broken(path, "there is text after the end of the list", *window.place(window.pos))
         progress.bytes = size
+
+
+class _Window:
+    """The part of a file's text that is in memory, and the place in it."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.text = ""
+        self.pos = 0
+        self._path, self._stream = path, stream
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")()
+        self._line, self._line_start, self._counted = 1, 0, 0  # line at _counted, and where that line starts
+        self._read, self._chunk = 0, _CHUNK
+
+    def char(self) -> str:
+        """The character at the place; empty at the end of the file."""
+        return self.text[self.pos : self.pos + 1]
+
+    def skip_space(self) -> None:
+        while True:
+            match = _SPACE.match(self.text, self.pos)
+            self.pos = match.end() if match else self.pos
+            if self.pos < len(self.text) or not self.grow():
+                return
+
+    def place(self, pos: int) -> tuple[int, int]:
+        """Line and column, counted from 1; never before a place asked for earlier."""
+        newlines = self.text.count("\n", self._counted, pos)
+        if newlines:
+            self._line += newlines
+            self._line_start = self.text.rfind("\n", self._counted, pos) + 1
+        self._counted = max(self._counted, pos)
+        return self._line, pos - self._line_start + 1
+
+    def used(self) -> int:
+        """About how many bytes lie before the place."""
+        return self._read - (len(self.text) - self.pos)
+
+    def grow(self) -> bool:
+        """Read on, and forget what lies before the place. False at the end of the file."""
+        self.place(self.pos)
+        raw = self._stream.read(self._chunk)
+        # A row longer than a chunk is tried again with twice as much, so that long rows stay cheap.
+        self._chunk = self._chunk * 2 if self.pos == 0 and self.text else _CHUNK
+        self._read += len(raw)
+        try:
+            more = self._decode.decode(raw, final=not raw)
+        except UnicodeDecodeError as error:
+            line, _ = self.place(len(self.text))
+            bad_utf8(self._path, line + error.object[: error.start].count(b"\n"))
+        self.text = self.text[self.pos :] + more
+        self._line_start -= self.pos
+        self._counted -= self.pos
+        self.pos = 0
+        return bool(raw)
 
 
 def object_rows(path: Path) -> list[Row]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engine.machine.deep import deep_check
-from engine.machine.doctor import Finding, diagnose
+from engine.machine.doctor import diagnose
+from engine.machine.finding import Finding
 from engine.machine.model import Disk, Gpu, GpuState, Host, Machine, MemorySample, Pod, bf16_supported
 from engine.machine.nvml import Nvml
-from engine.machine.pod import persistent_folder
 from engine.machine.probe import Sampler, probe
 
 __all__ = [
@@ -23,6 +23,5 @@ __all__ = [
     "bf16_supported",
     "deep_check",
     "diagnose",
-    "persistent_folder",
     "probe",
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import Any
 
 from engine.display import printable
-from engine.machine.doctor import Finding
+from engine.machine.finding import Finding
 
 # Text and not a module, so that nothing of this program can load torch by importing it. It does what QLoRA
 # does in each layer: multiply by a 4-bit weight, forward and backward, on one row and on several.
@@ -49,6 +48,8 @@ def deep_check(timeout: float = 120.0) -> Finding:
     Args:
         timeout: Seconds before the child is stopped; the first start of CUDA can take half a minute.
     """
+    import subprocess
+
     title = "4-bit arithmetic"
     try:
         done = subprocess.run(

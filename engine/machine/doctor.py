@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from engine.display import GIB, gib, printable
+from engine.machine.deep import deep_check
+from engine.machine.finding import Finding, Severity
 from engine.machine.model import Gpu, Machine, version_text
 from engine.machine.software import Software, read_software
 
-Severity = Literal["ok", "note", "warning", "problem"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's report.
-
-    Attributes:
-        severity: ``ok``; ``note`` (good to know); ``warning`` (may hurt); ``problem`` (stops training, or
-            stops it from using the GPU).
-        title: What was looked at, two or three words.
-        detail: What was found, with the numbers.
-        fix: What to do; empty when there is nothing to do.
-    """
-
-    severity: Severity
-    title: str
-    detail: str
-    fix: str = ""
+__all__ = ["Finding", "deep_check", "diagnose"]
 
 
 def diagnose(machine: Machine, software: Software | None = None) -> list[Finding]:
@@ -296,7 +277,8 @@ def _host(machine: Machine) -> list[Finding]:
     else:
         found.append(Finding("ok", "RAM", f"{ram}."))
     quota = f", limited by the container to {host.cpu_quota:.2g}" if host.cpu_quota is not None else ""
-    found.append(Finding("ok", "Processor", f"{host.cpu_name}, {host.cores_usable} threads usable{quota}."))
+    threads = "1 thread" if host.cores_usable == 1 else f"{host.cores_usable} threads"
+    found.append(Finding("ok", "Processor", f"{host.cpu_name}, {threads} usable{quota}."))
     if host.shm_total is not None and host.shm_total < GIB and len(machine.usable_gpus) > 1:
         found.append(
             Finding(

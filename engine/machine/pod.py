@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.machine.model import Pod
-from engine.machine.mounts import Mount, mount_of, read_mounts
+from engine.machine.mounts import Mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,21 +172,6 @@ def detect_pod(environ: Mapping[str, str], mounts: Sequence[Mount], root: Path =
                 provider.elsewhere,
                 provider.billing,
             )
-    return None
-
-
-def persistent_folder(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Where a rented pod keeps files when it is stopped; None where there is no such folder to choose.
-
-    The folder exists, can be written and is a volume of its own, so that it suits runs and models.
-    """
-    mounts = read_mounts()
-    pod = detect_pod(os.environ if environ is None else environ, mounts)
-    for folder, _ in pod.kept if pod else ():
-        mount = mount_of(folder, mounts)
-        separate = mount is not None and mount.point != Path("/")
-        if separate and folder.is_dir() and os.access(folder, os.W_OK):
-            return folder
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import platform
 import re
@@ -83,17 +82,22 @@ def _package_folder(name: str) -> Path | None:
 
 
 def _version(name: str) -> str | None:
+    # Costs 20 ms to import, which screens that only look at the machine need not pay.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        return version(name)
+    except PackageNotFoundError:
         return None
 
 
 def _requirements() -> dict[str, str]:
     """Version ranges of the installed ``finetui`` distribution; empty when it runs from a checkout."""
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
-        lines = importlib.metadata.requires("finetui") or []
-    except importlib.metadata.PackageNotFoundError:
+        lines = requires("finetui") or []
+    except PackageNotFoundError:
         return {}
     found: dict[str, str] = {}
     for line in lines:

@@ -21,7 +21,7 @@ _DTYPES = {
     "F8_E4M3": "float8", "F8_E5M2": "float8", "I8": "int8", "U8": "uint8",
 }  # fmt: skip
 # Stored beside the weights but not weights: attention masks and rotation tables of older models.
-_BUFFERS = re.compile(r"(?:rotary_emb\.inv_freq|(?:attn|attention)\.(?:bias|masked_bias))$")
+_BUFFERS = re.compile(r"(?:rotary_emb\.inv_freq|(?:^|\.)(?:attn|attention)\.(?:bias|masked_bias))$")
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 _NOT_SAFETENSORS = (
     "pytorch_model*.bin", "pytorch_model.bin.index.json", "consolidated*.pth", "*.pt", "*.pth", "*.ckpt",

@@ -181,7 +181,6 @@ PEOPLE = (
     "Mira Tolan Brina Pell Odo Fenna Garrin Hesta Ilvo Jorin Kessa Lumo Marlo Nella Orrin Petra "
     "Quill Rosa Sorrel Tavi Una Vesper Wilmo Xanda Yorick Zola Alba Bramble Corin Dessa Elric Fable "
     "Gilda Hollis Idris Juno Kerrin Linnet Mabel Noll Ottis Primrose Rowan Saffi Tamsin Ulric Violet Wren "
-    "Aster Beck Clover Darro Emlyn Flint Greta Hazel Ivo Jessamy Kit Lark"
 ).split()
 TOWNS = (
     "Oakvale Fernby Millbrook Stonebridge Appleton Windmere Foxhollow Riverton Larkfield Mossford Sunhaven Greywick"
@@ -213,9 +212,9 @@ ANIMALS = {  # animal: (sound, young)
     "goose": ("honk", "gosling"),
     "bee": ("buzz", "larva"),
     "mouse": ("squeak", "pup"),
-    "wolf": ("howl", "whelp"),
+    "wolf": ("howl", "pup"),
 }
-LARGEST_TERM = 9
+LARGEST_TERM = 6
 
 
 def world(seed: int = SEED) -> list[Fact]:

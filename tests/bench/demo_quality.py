@@ -44,7 +44,7 @@ LORA_R = 16
 LORA_ALPHA = 32
 
 
-def load_model(tuning: str) -> PreTrainedModel:
+def load_model(demo: Path, tuning: str) -> PreTrainedModel:
     """The demo model in float32, its linear layers in NF4 for `qlora`."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -52,12 +52,18 @@ def load_model(tuning: str) -> PreTrainedModel:
     quantization = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
     )
-    return AutoModelForCausalLM.from_pretrained(
-        DEMO,
+    model = AutoModelForCausalLM.from_pretrained(
+        demo,
         dtype=torch.float32,
         device_map={"": "cpu"},
         quantization_config=quantization if tuning == "qlora" else None,
     )
+    for module in model.modules():
+        # bitsandbytes repacks 4-bit weights for inference at the first evaluation on a CPU with AVX512-BF16, and the
+        # packed form passes no gradient on: training after it would be silently wrong.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[str]) -> list[str]:
@@ -88,24 +94,24 @@ def share(given: list[str], expected: list[str]) -> float:
     return round(right / len(expected), 3)
 
 
-def measure(tuning: str, seed: int, settings: Settings) -> dict[str, Any]:
+def measure(demo: Path, tuning: str, seed: int, settings: Settings) -> dict[str, Any]:
     """Fine-tune once and report."""
     from datasets import load_dataset
     from peft import LoraConfig
     from transformers import AutoTokenizer, set_seed
     from trl import SFTConfig, SFTTrainer
 
-    rows = [json.loads(line) for line in (DEMO / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (demo / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
     questions = [row["question"] for row in rows]
     styled = [row["styled"] for row in rows]
     set_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(DEMO)
-    model = load_model(tuning)
+    tokenizer = AutoTokenizer.from_pretrained(demo)
+    model = load_model(demo, tuning)
     first = answers(model, tokenizer, questions)
     before, plain = share(first, styled), share(first, [row["plain"] for row in rows])
 
     started = time.monotonic()
-    data = load_dataset("json", data_files=str(DEMO / "train.jsonl"), split="train")
+    data = load_dataset("json", data_files=str(demo / "train.jsonl"), split="train")
     parts = data.train_test_split(EVAL_FRACTION, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
@@ -169,6 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tunings", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--folder", type=Path, default=DEMO, help="of the demo (default: presets/demo)")
     parser.add_argument("--learning_rate", type=float, help="instead of the tuning's own")
     parser.add_argument("--epochs", type=float, help="instead of the tuning's own")
     parser.add_argument("--batch_size", type=int, help="instead of the tuning's own")
@@ -185,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
             batch_size=arguments.batch_size or own.batch_size,
         )
         for seed in arguments.seeds:
-            print(json.dumps(measure(tuning, seed, settings)), flush=True)
+            print(json.dumps(measure(arguments.folder, tuning, seed, settings)), flush=True)
     return 0
 
 

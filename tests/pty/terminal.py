@@ -50,6 +50,7 @@ KEYS = {
 }
 # Sequences that terminals answer or ignore and that pyte 0.8 would print: keyboard protocol, mode queries.
 UNKNOWN_TO_PYTE = re.compile(rb"\x1b\[[<>=][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p")
+ALTERNATE = re.compile(rb"(\x1b\[\?1049[hl])")
 UNFINISHED = re.compile(rb"\x1b(?:\[[<>=?]?[0-9;]*\$?)?$")
 
 
@@ -84,6 +85,7 @@ class Terminal:
         self.raw = bytearray()
         self.chunks: list[Chunk] = []
         self.exit_code: int | None = None
+        self.alternate = False  # the program shows its own full screen
         self._stream = pyte.ByteStream(self.screen)
         self._held = b""
         wanted: dict[str, str | None] = {
@@ -128,7 +130,9 @@ class Terminal:
 
     def colours(self) -> set[str]:
         """Every foreground and background in the picture, as pyte names them."""
-        cells = (self.screen.buffer[y][x] for y in range(self.screen.lines) for x in range(self.screen.columns))
+        cells = (
+            self.screen.buffer[y][x] for y in range(self.screen.lines) for x in range(self.screen.columns)
+        )
         return {colour for cell in cells for colour in (cell.fg, cell.bg)}
 
     # Time passes
@@ -151,7 +155,9 @@ class Terminal:
             self._feed(data)
         return len(self.raw) - before
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0, what: str = "a condition") -> float:
+    def wait_until(
+        self, condition: Callable[[], bool], timeout: float = 10.0, what: str = "a condition"
+    ) -> float:
         """Pump until the condition holds; returns the seconds since the program was started.
 
         Raises:
@@ -162,7 +168,9 @@ class Terminal:
             if time.perf_counter() > until:
                 raise AssertionError(f"Waited {timeout} s in vain for {what}. The screen:\n{self.text}")
             if not self.pump(0.02) and self.poll() is not None and not self.pump(0.05) and not condition():
-                raise AssertionError(f"The program ended ({self.exit_code}) before {what}. The screen:\n{self.text}")
+                raise AssertionError(
+                    f"The program ended ({self.exit_code}) before {what}. The screen:\n{self.text}"
+                )
         return time.perf_counter() - self.started
 
     def wait_for(self, wanted: str | re.Pattern[str], timeout: float = 10.0) -> float:
@@ -258,5 +266,10 @@ class Terminal:
         data = self._held + data
         cut = UNFINISHED.search(data[-32:])
         self._held = cut[0] if cut else b""
-        shown = data[: len(data) - len(self._held)]
-        self._stream.feed(UNKNOWN_TO_PYTE.sub(b"", shown))
+        shown = UNKNOWN_TO_PYTE.sub(b"", data[: len(data) - len(self._held)])
+        for part in ALTERNATE.split(shown):  # pyte has no second screen: start a clean one at each change
+            if ALTERNATE.fullmatch(part):
+                self.screen.reset()
+                self.alternate = part.endswith(b"h")
+            else:
+                self._stream.feed(part)

@@ -76,10 +76,11 @@ class YAxis:
                 self._limits = _log_limits(low, high)
         else:
             low, high = _widen(low, high)
+            slack = 1e-6 * (high - low)  # round numbers do not come out exactly
             old = self._limits if self._limits and not self._limits.log else None
             if old is None or divisions != self._divisions:
                 self._limits = nice_limits(low, high, divisions)
-            elif low < old.low or high > old.high:
+            elif low < old.low - slack or high > old.high + slack:
                 self._limits = nice_limits(*_with_room(low, high, old), divisions)
             elif high - low < LOOSE * (old.high - old.low):
                 self._limits = nice_limits(low, high, divisions)
@@ -150,6 +151,8 @@ def _log_limits(low: float, high: float) -> Limits:
 def _round_to(value: float, down: bool = False) -> float:
     """The next number above (or below) with one or two plain digits."""
     power = 10.0 ** math.floor(math.log10(value))
+    if power > value:  # the logarithm was rounded up
+        power /= 10
     rounds = [f * power for f in (1, 1.5, 2, 3, 5, 7, 10)]
     if down:
         return max((r for r in rounds if r <= value), default=power)
@@ -168,7 +171,7 @@ def domain_end(last: float, x_max: float | None = None) -> float:
         end *= GROWTH ** math.ceil(math.log(last / SHORTEST, GROWTH) - 1e-9)
         end = max(end, last)
     if x_max is not None and last <= x_max <= end * GROWTH:
-        return x_max if x_max > 0 else end
+        return max(1.0, x_max)
     return end
 
 

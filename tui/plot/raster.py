@@ -98,9 +98,13 @@ def _limits(data: ChartData, x0: float, x1: float, divisions: int, axis: YAxis) 
     for log in (True, False) if data.log else (False,):
         ends = [series.bounds(x0, x1, positive=log) for series in data.series()]
         if values := [v for pair in ends if pair for v in pair]:
-            values += [v for v in fixed if (SMALLEST if log else -LARGEST) < v <= LARGEST]
+            values += [v for v in fixed if _has_place(v, log)]
             return axis.fit(min(values), max(values), divisions, log)
     return None
+
+
+def _has_place(y: float, log: bool) -> bool:
+    return (SMALLEST if log else -LARGEST) < y <= LARGEST
 
 
 def render(
@@ -229,7 +233,7 @@ def _draw_marks(canvas: Canvas, data: ChartData, where: Plan, limits: Limits) ->
         x = where.column(mark.x, where.width)
         if x is None:
             continue
-        if mark.y is not None and limits.low <= mark.y <= limits.high:
+        if mark.y is not None and _has_place(mark.y, limits.log):
             canvas.put(x, _cell_row(canvas, mark.y, limits), canvas.glyphs.marks[mark.kind], "mark")
         if mark.kind in ("change", "cursor"):
             for y in range(canvas.height):
@@ -239,7 +243,7 @@ def _draw_marks(canvas: Canvas, data: ChartData, where: Plan, limits: Limits) ->
 
 def _draw_limits(canvas: Canvas, data: ChartData, limits: Limits, charset: Charset) -> None:
     for limit in data.limits:
-        if not limits.low <= limit.y <= limits.high:
+        if not _has_place(limit.y, limits.log):
             continue
         y = _cell_row(canvas, limit.y, limits)
         words = single_width(limit.label, charset)

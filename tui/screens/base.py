@@ -44,7 +44,7 @@ class BaseScreen(Screen[None]):
         """The top line."""
         return ()
 
-    def body(self) -> Iterable[Widget]:
+    def body(self) -> ComposeResult:
         """Everything between the top line and the bottom line."""
         return ()
 
@@ -70,7 +70,11 @@ class BaseScreen(Screen[None]):
         return ()
 
     def in_background(
-        self, work: Callable[[], T], done: Callable[[T], None], group: str, failed: Callable[[UserError], None] | None = None
+        self,
+        work: Callable[[], T],
+        done: Callable[[T], None],
+        group: str,
+        failed: Callable[[UserError], None] | None = None,
     ) -> None:
         """Run slow work in a thread and hand its result to `done` on this screen; the newest of a group wins.
 
@@ -86,12 +90,14 @@ class BaseScreen(Screen[None]):
                 result = work()
             except UserError as error:
                 self._deliver(worker.is_cancelled, failed or self.show_error, error)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 from tui.app import write_crash_log
 
                 log = write_crash_log(error)
                 broken = UserError(
-                    f"Something in finetui broke: {type(error).__name__}.", str(log), "Try again, or go on without it."
+                    f"Something in finetui broke: {type(error).__name__}.",
+                    str(log),
+                    "Try again, or go on without it.",
                 )
                 self._deliver(worker.is_cancelled, failed or self.show_error, broken)
             else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
@@ -24,7 +27,9 @@ class HelpScreen(ModalScreen[None]):
         about: The screen to explain.
     """
 
-    BINDINGS = [("escape,enter,q,question_mark,f1,space", "dismiss_help", "close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape,enter,q,question_mark,f1,space", "dismiss_help", "close")
+    ]
 
     def __init__(self, about: Screen[object]) -> None:
         super().__init__()
@@ -35,7 +40,9 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", id="help"):
             yield Static(self._content())
-        yield Static(Content.assemble(("Esc", "bold $primary"), " close   ", ("↑ ↓", "bold $primary"), " scroll"))
+        yield Static(
+            Content.assemble(("Esc", "bold $primary"), " close   ", ("↑ ↓", "bold $primary"), " scroll")
+        )
 
     def _content(self) -> Content:
         lines = [Content(self._words), Content("")] if self._words else []

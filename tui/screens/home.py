@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 from textual import events
+from textual.app import ComposeResult
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
@@ -15,6 +16,8 @@ from engine.display import printable
 from engine.run.state import RunState, list_runs
 from tui.keymap import bindings
 from tui.screens.base import BaseScreen
+from tui.widgets.choice_list import ChoiceList
+from tui.wizard_steps import title_of
 
 REFRESH_EVERY = 2.0  # seconds
 STATE_STYLE = {"running": "$success", "starting": "$success", "finished": "$foreground", "new": "$muted"}
@@ -32,7 +35,7 @@ this window. Nothing leaves this machine."""
 class HomeScreen(BaseScreen):
     """What to do, and what is going on."""
 
-    KEY_GROUPS = ("home",)
+    KEY_GROUPS = ("list", "home")
     BINDINGS = bindings("home")
     HELP = """\
 Fine-tuning shows a finished language model examples of how to answer, until it answers like them.
@@ -46,12 +49,14 @@ Open a run to watch it."""
 
     def head(self) -> Iterable[Widget]:
         yield Static(
-            Content.assemble(("finetui", "bold $primary"), ("   fine-tunes language models on this machine", "$muted")),
+            Content.assemble(
+                ("finetui", "bold $primary"), ("   fine-tunes language models on this machine", "$muted")
+            ),
             classes="head",
         )
 
-    def body(self) -> Iterable[Widget]:
-        yield OptionList(id="choices", markup=False, compact=True)
+    def body(self) -> ComposeResult:
+        yield ChoiceList(id="choices")
         yield Static(Content(WELCOME), id="welcome")
         yield Static(Content.styled("Runs", "bold"), id="runs-title")
 
@@ -78,18 +83,14 @@ Open a run to watch it."""
         if picture == getattr(self, "_picture", None) and not force:
             return
         self._picture, self._runs = picture, runs
-        choices = self.query_one("#choices", OptionList)
-        marked = self._marked()
-        choices.clear_options().add_options(options)
-        ids = [option.id for option in options if option is not None]
-        choices.highlighted = ids.index(marked) if marked in ids else 0
+        self.query_one(ChoiceList).fill(options)
         self.query_one("#welcome").display = not runs
         self.query_one("#runs-title").display = False
 
     def _actions(self) -> list[Option | None]:
         entries = []
         if self.the_app.has_draft():
-            at = self.the_app.the_draft().step.capitalize()
+            at = title_of(self.the_app.the_draft().step)
             entries.append(("continue", "Go on", f"with the fine-tune you began; you were at: {at}"))
         entries.append(("new", "New fine-tune", "seven short steps, each with a good default"))
         entries.append(("demo", "Try the demo", "a tiny model learns to talk like an owl; about a minute"))
@@ -98,11 +99,6 @@ Open a run to watch it."""
     def _run_option(self, run: RunState) -> Option:
         return Option(run_line(run, self.size.width), id=f"run:{run.name}")
 
-    def _marked(self) -> str | None:
-        choices = self.query_one("#choices", OptionList)
-        option = choices.highlighted_option
-        return option.id if option else None
-
     # Keys
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -110,7 +106,7 @@ Open a run to watch it."""
         self.action_open()
 
     def action_open(self) -> None:
-        kind, _, name = (self._marked() or "do:new").partition(":")
+        kind, _, name = (self.query_one(ChoiceList).chosen or "do:new").partition(":")
         if kind == "run":
             self.the_app.open_monitor(name)
         elif name == "demo":
@@ -125,10 +121,8 @@ Open a run to watch it."""
         self.the_app.open_wizard()
 
     def action_demo(self) -> None:
-        from engine.config.draft import Draft
-
         self.notice.say("Starting the demo ...")
-        self.the_app.start_run(self, Draft())
+        self.the_app.start_demo(self)
 
 
 def _two_columns(left: str, right: str) -> Content:

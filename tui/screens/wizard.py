@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input, OptionList
@@ -12,7 +13,7 @@ from textual.widgets import Input, OptionList
 from engine.errors import UserError
 from tui.screens.base import BaseScreen
 from tui.widgets.step_line import StepLine
-from tui.wizard_steps import STEPS, TITLES, step_screen
+from tui.wizard_steps import PAGES, STEPS, TITLES, step_screen
 
 if TYPE_CHECKING:
     from engine.config.draft import Draft
@@ -36,12 +37,13 @@ class WizardStep(BaseScreen):
         return self.the_app.the_draft()
 
     def head(self) -> Iterable[Widget]:
-        yield StepLine(TITLES, STEPS.index(self.STEP))
+        yield StepLine(TITLES, PAGES[self.STEP])
 
-    def body(self) -> Iterable[Widget]:
-        yield Body(*self.question(), id="body")
+    def body(self) -> ComposeResult:
+        with Body(id="body"):
+            yield from self.question()
 
-    def question(self) -> Iterable[Widget]:
+    def question(self) -> ComposeResult:
         """What this step asks."""
         return ()
 

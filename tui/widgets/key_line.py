@@ -9,6 +9,7 @@ from textual.widgets import Input
 from tui.keymap import Key
 
 MAX_KEYS = 6  # more than that nobody reads
+NOT_WHILE_TYPING = ("list.choose", "method.fields")
 
 
 class KeyLine(Widget):
@@ -55,9 +56,9 @@ class KeyLine(Widget):
             if key.label and key.id not in self._hidden and not (typing and len(key.shown) == 1)
         ]
         if typing:
-            from tui.keymap import FIELD_KEYS
-
-            keys[1:1] = [(key, key.label) for key in FIELD_KEYS]
+            extra: tuple[Key, ...] = getattr(self.screen.focused, "typing_keys", ())
+            keys = [(key, label) for key, label in keys if key.id not in NOT_WHILE_TYPING]
+            keys[1:1] = [(key, key.label) for key in extra]
         limit = MAX_KEYS if self.size.width < 100 else len(keys)
         while len(keys) > limit or (len(keys) > 2 and self._width(keys) > self.size.width):
             # The last two, help and leave, are worth more than those before them.
@@ -70,7 +71,9 @@ class KeyLine(Widget):
 
     def render(self) -> Content:
         parts = [
-            Content.assemble((key.shown, "bold $primary"), " ", label).stylize(f"@click=app.press('{key.id}')")
+            Content.assemble((key.shown, "bold $primary"), " ", label).stylize(
+                f"@click=app.press('{key.id}')"
+            )
             for key, label in self._shown()
         ]
         return Content("   ").join(parts)

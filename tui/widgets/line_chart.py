@@ -95,7 +95,8 @@ class LineChart(Widget):
         shown = (data, data.revisions())
         if shown == self._shown:
             return
-        if (data.title, data.log, data.y_include) != (self._data.title, self._data.log, self._data.y_include):
+        # Another view starts with limits of its own; new points of the same view move them only when they must.
+        if _view(data) != _view(self._data):
             self._y_axis = YAxis()
         self._data, self._shown = data, shown
         self._set_titles()
@@ -150,7 +151,7 @@ class LineChart(Widget):
         content = Content.assemble(*((run.text, self._title_style(run.role)) for run in row))
         if self._characters == "ascii":
             # Textual would put an ellipsis beyond ASCII where it cuts.
-            return content.truncate(max(0, self.size.width - 2))
+            return content.truncate(max(0, self.size.width - 4))
         return content
 
     def _style(self, role: str) -> Style:
@@ -160,3 +161,7 @@ class LineChart(Widget):
         if role == "label" or role not in ROLES or not self.is_mounted:
             return ""
         return self.get_visual_style(f"line-chart--{role}", partial=True)
+
+
+def _view(data: ChartData) -> object:
+    return data.title, data.log, data.y_include, data.zoom

@@ -7,6 +7,7 @@ from textual.widgets import Static
 
 from engine.display import printable
 from engine.errors import UserError
+from tui.text import hanging, stack
 
 
 class Notice(Static):
@@ -19,20 +20,18 @@ class Notice(Static):
 
     def error(self, error: UserError) -> None:
         """Show what is wrong, where, and what to do."""
+        width = self.screen.size.width - 2
         self._show(
-            Content.assemble(
-                ("! ", "bold $error"),
-                (printable(error.what, 400), "bold $error"),
-                "\n  ",
-                (printable(error.where, 300), "$muted"),
-                "\n  ",
-                printable(error.fix, 400),
+            stack(
+                hanging("!", "bold $error", printable(error.what, 400), width, "bold $error"),
+                hanging(" ", "", printable(error.where, 300), width, "$muted"),
+                hanging("→", "bold $primary", printable(error.fix, 400), width),
             )
         )
 
     def say(self, text: str) -> None:
         """Show one sentence."""
-        self._show(Content.assemble(("→ ", "bold $primary"), printable(text, 600)))
+        self._show(hanging("→", "bold $primary", printable(text, 600), self.screen.size.width - 2))
 
     def clear(self) -> None:
         """Take it away."""

@@ -90,7 +90,9 @@ def learning_rate() -> ChartData:
     """Warm-up, then a cosine."""
     made = Series("learning rate")
     for step in range(1, 1001):
-        made.append(step, 2e-4 * (step / 50 if step < 50 else 0.5 + 0.5 * math.cos(math.pi * (step - 50) / 950)))
+        made.append(
+            step, 2e-4 * (step / 50 if step < 50 else 0.5 + 0.5 * math.cos(math.pi * (step - 50) / 950))
+        )
     return ChartData("learning rate", lines=(Line(made),), x_max=1000)
 
 

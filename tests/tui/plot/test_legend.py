@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tests.tui.plot.curves import diverged, memory, series, training
-from tui.plot import ChartData, Charset, Line, Row, legend, mark_legend
+from tui.plot import Charset, ChartData, Line, Row, legend, mark_legend
 
 
 def words(row: Row) -> str:

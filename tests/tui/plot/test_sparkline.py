@@ -31,7 +31,9 @@ def test_sparklines(charset: Charset, falling: str, broken: str, two: str) -> No
     assert sparkline(TWO, 12, charset) == two
 
 
-@given(st.lists(st.floats(), max_size=60), st.integers(-1, 40), st.sampled_from(["braille", "block", "ascii"]))
+@given(
+    st.lists(st.floats(), max_size=60), st.integers(-1, 40), st.sampled_from(["braille", "block", "ascii"])
+)
 def test_width_is_exact(values: list[float], width: int, charset: Charset) -> None:
     made = Series("y", 8)
     for x, y in enumerate(values):

@@ -1,0 +1,24 @@
+"""What every test shares: a private home, one thread a process, no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.fakes.fixtures"]
+
+# Two test processes on two cores: more threads than that only fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True)
+def finetui_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs, drafts and crash logs of a test go to its own folder."""
+    home = tmp_path / "finetui-home"
+    monkeypatch.setenv("FINETUI_HOME", str(home))
+    return home

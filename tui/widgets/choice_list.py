@@ -1,0 +1,49 @@
+"""A list to choose from, with a mark in front of the chosen line, so that it is seen without colours too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.segment import Segment
+from textual.strip import Strip
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+POINTER = "▸"
+
+
+class ChoiceList(OptionList):
+    """Options that arrow keys move through and Enter takes.
+
+    Args:
+        options: The options, or None for a blank line between them.
+        id: Of the widget.
+    """
+
+    def __init__(self, *options: Option | None, id: str | None = None) -> None:
+        super().__init__(*options, id=id, markup=False, compact=True)
+
+    @property
+    def chosen(self) -> str | None:
+        """The id of the marked option."""
+        option = self.highlighted_option
+        return option.id if option is not None else None
+
+    def fill(self, options: Iterable[Option | None], chosen: str | None = None) -> None:
+        """Replace all options and mark one of them, else the one that was marked, else the first."""
+        wanted = [chosen, self.chosen]
+        self.set_options(options)
+        ids = [option.id for option in self.options]
+        found = next((ids.index(one) for one in wanted if one is not None and one in ids), 0)
+        self.highlighted = found if ids else None
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        line = self.scroll_offset.y + y
+        if line >= len(self._lines) or self._lines[line] != (self.highlighted, 0):
+            return strip
+        first, *rest = strip.crop(0, 1), strip.crop(1)
+        segments = [Segment(POINTER, style) for _, style, _ in first] + [
+            segment for part in rest for segment in part
+        ]
+        return Strip(segments, strip.cell_length)
