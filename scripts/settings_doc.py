@@ -22,10 +22,26 @@ def render() -> str:
         "This page is made from the code: `python -m scripts.settings_doc`.",
     ]
     for section, model in SECTIONS.items():
-        lines += ["", f"## {section}", "", (model.__doc__ or "").strip(), "", "| key | default | usual | what it does |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {section}",
+            "",
+            (model.__doc__ or "").strip(),
+            "",
+            "| key | default | usual | what it does |",
+            "|---|---|---|---|",
+        ]
         for key, field in model.model_fields.items():
             extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            default = "a share" if key == "eval" else "required" if field.default is PydanticUndefined else "chosen" if field.default is None else f"`{scalar(field.default)}`"
+            default = (
+                "a share"
+                if key == "eval"
+                else "required"
+                if field.default is PydanticUndefined
+                else "chosen"
+                if field.default is None
+                else f"`{scalar(field.default)}`"
+            )
             usual = " ".join(str(part) for part in (extra.get("usual"), extra.get("unit")) if part)
             lines.append(f"| `{key}` | {default} | {usual} | {field.description} |")
     return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ def main(extras: str) -> int:
     ).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists():
         return 0
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - run by whatever Python the machine has
         print(f"finetui needs Python 3.11 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
         print("Install one and say which: make setup PYTHON=python3.12", file=sys.stderr)
         return 2
@@ -88,7 +88,10 @@ def pip(*args: str, check: bool = True) -> bool:
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *args]
     done = subprocess.run(command, check=False, **quiet)
     if check and done.returncode:
-        print("The installation failed; pip's messages above say why. Run the command again to go on.", file=sys.stderr)
+        print(
+            "The installation failed; pip's messages above say why. Run the command again to go on.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     return done.returncode == 0
 

@@ -21,7 +21,7 @@ from engine.run.home import finetui_home
 from engine.run.state import RunState, list_runs
 from tui.driver import driver_class
 from tui.guard import TerminalGuard
-from tui.keymap import KEYMAP, bindings
+from tui.keymap import bindings
 from tui.plain_glyphs import PlainGlyphs
 from tui.plot.glyphs import charset
 from tui.themes import DARK, LIGHT, THEMES, choose_theme
@@ -96,13 +96,6 @@ class FinetuiApp(App[None]):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.exit)
 
-    def action_press(self, key_id: str) -> None:
-        """What a click on the key line does: the action of that key."""
-        key = next((key for group in KEYMAP.values() for key in group if key.id == key_id), None)
-        if key is not None:
-            target = key.action if key.action.startswith("app.") else f"screen.{key.action}"
-            self.call_later(self.run_action, target)
-
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: what the keys do, by name, and the colours."""
         yield SystemCommand("Help", "The keys of this screen", self.action_help)
@@ -144,9 +137,12 @@ class FinetuiApp(App[None]):
     def the_draft(self) -> Draft:
         """The draft, read from disk the first time."""
         if self.draft is None:
-            from engine.config.draft import load_draft
+            from engine.config.draft import Draft, load_draft
 
-            self.draft = load_draft()
+            try:
+                self.draft = load_draft()
+            except OSError:  # the folder cannot be read; saving will say so
+                self.draft = Draft()
         return self.draft
 
     def has_draft(self) -> bool:
@@ -157,14 +153,16 @@ class FinetuiApp(App[None]):
         """Forget the answers, for a new fine-tune."""
         from engine.config.draft import Draft, clear_draft
 
-        clear_draft()
+        with contextlib.suppress(OSError):
+            clear_draft()
         self.draft = Draft()
 
     def forget_draft(self) -> None:
         """The draft has become a run."""
         from engine.config.draft import clear_draft
 
-        clear_draft()
+        with contextlib.suppress(OSError):
+            clear_draft()
         self.draft = None
 
     def start_demo(self, screen: BaseScreen) -> None:

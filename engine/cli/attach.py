@@ -13,7 +13,9 @@ EXAMPLE = "finetui attach demo"
 
 def configure(parser: Parser) -> None:
     """Options of the verb."""
-    parser.add_argument("name", nargs="?", metavar="RUN", help="default: the run that is going on, else the newest")
+    parser.add_argument(
+        "name", nargs="?", metavar="RUN", help="default: the run that is going on, else the newest"
+    )
     add_plain_options(parser.add_mutually_exclusive_group())
 
 

@@ -10,6 +10,7 @@ import sys
 from engine.cli.main import Parser, Screen
 from engine.deliver.protocol import Worker
 from engine.display import printable
+from engine.run.launch import require_training_packages
 from engine.run.state import find_run
 
 EXAMPLE = "echo 'What does Zola do for work?' | finetui chat demo"
@@ -19,15 +20,18 @@ def configure(parser: Parser) -> None:
     """Options of the verb."""
     parser.add_argument("name", nargs="?", metavar="RUN", help="default: the newest run")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
-    parser.add_argument("--max_new_tokens", type=int, default=256, metavar="N", help="longest answer; default 256")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 answers the same every time; default 0")
+    parser.add_argument(
+        "--max_new_tokens", type=int, default=256, metavar="N", help="longest answer; default 256"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0 answers the same every time; default 0"
+    )
     parser.add_argument("--base", action="store_true", help="talk to the base model, without the adapter")
     parser.add_argument("--json", action="store_true", help="one JSON object an answer")
 
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
     """Load the model in a worker, then question and answer."""
-    import importlib.util
 
     from engine.deliver.source import find_trained
     from engine.errors import UserError
@@ -36,10 +40,11 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     trained = find_trained(found)
     if args.base and not trained.is_adapter:
         raise UserError(
-            "This run trained the whole model, so there is no adapter to switch off.", found.name, "Chat without --base."
+            "This run trained the whole model, so there is no adapter to switch off.",
+            found.name,
+            "Chat without --base.",
         )
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("Talking to a model needs torch, which is not installed here.", sys.prefix, "Install it: pip install 'finetui[train]'")
+    require_training_packages()
     person = sys.stdin.isatty()
     worker = Worker("engine.deliver.chat_worker", found)
     try:

@@ -6,8 +6,6 @@ It learns to answer like an owl; before and after are shown, measured on questio
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 
 from engine.cli.main import Parser, Screen
 from engine.cli.watch import add_watch_options, watch
@@ -15,7 +13,7 @@ from engine.config.draft import DEMO, Draft, plan, start
 from engine.deliver.protocol import Worker
 from engine.deliver.style_score import is_correct_styled
 from engine.display import printable
-from engine.errors import UserError
+from engine.run.launch import require_training_packages
 from engine.run.layout import RunDir
 from engine.run.state import read_state
 
@@ -25,18 +23,19 @@ NUM_QUESTIONS = 60
 
 def configure(parser: Parser) -> None:
     """Options of the verb."""
-    parser.add_argument("--max_steps", type=int, metavar="N", help="stop after N steps instead of the whole demo")
-    parser.add_argument("--tuning", choices=("lora", "qlora", "lora8", "full"), help="how to train; default lora")
+    parser.add_argument(
+        "--max_steps", type=int, metavar="N", help="stop after N steps instead of the whole demo"
+    )
+    parser.add_argument(
+        "--tuning", choices=("lora", "qlora", "lora8", "full"), help="how to train; default lora"
+    )
     parser.add_argument("--name", default="demo", help="name of the run; default demo, demo-2, ...")
     add_watch_options(parser)
 
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
     """Start, watch, and show before and after."""
-    if importlib.util.find_spec("torch") is None:
-        raise UserError(
-            "Training needs torch, which is not installed here.", sys.prefix, "Install it: pip install 'finetui[train]'"
-        )
+    require_training_packages()
     from engine.machine.probe import probe
 
     settings = {} if args.max_steps is None else {"max_steps": args.max_steps}
@@ -66,5 +65,7 @@ def show_difference(found: RunDir) -> None:
         sum(is_correct_styled(message[when], message["row"]["styled"]) for message in answers)
         for when in ("before", "after")
     )
-    print(f"\nRight answer in the new style: {before} of {len(answers)} before, {after} of {len(answers)} after.")
+    print(
+        f"\nRight answer in the new style: {before} of {len(answers)} before, {after} of {len(answers)} after."
+    )
     print(f"Talk to it: finetui chat {found.name}")

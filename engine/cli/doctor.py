@@ -16,7 +16,9 @@ MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "P
 def configure(parser: Parser) -> None:
     """Options of the verb."""
     parser.add_argument("--json", action="store_true", help="machine and findings as one JSON object")
-    parser.add_argument("--deep", action="store_true", help="also run a small 4-bit computation with the installed libraries")
+    parser.add_argument(
+        "--deep", action="store_true", help="also run a small 4-bit computation with the installed libraries"
+    )
 
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
@@ -33,7 +35,11 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     if args.json:
         print(
             json.dumps(
-                {"machine": machine.to_dict(), "findings": [finding.to_dict() for finding in findings], "ok": not bad},
+                {
+                    "machine": machine.to_dict(),
+                    "findings": [finding.to_dict() for finding in findings],
+                    "ok": not bad,
+                },
                 indent=1,
                 default=str,
             )
@@ -43,7 +49,11 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     print(f"CPU   {printable(host.cpu_name, 60)}, {host.cores_usable} usable threads")
     print(f"RAM   {gib(host.ram_available)} free of {gib(host.ram_total)}")
     for gpu in machine.gpus:
-        memory = f"{gib(gpu.memory_free)} free of {gib(gpu.memory_total)}" if gpu.memory_total else "memory not reported"
+        memory = (
+            f"{gib(gpu.memory_free)} free of {gib(gpu.memory_total)}"
+            if gpu.memory_total
+            else "memory not reported"
+        )
         print(f"{gpu.label}  {printable(gpu.name, 50)}: {memory}{'' if gpu.visible else ' (hidden)'}")
     if not machine.gpus:
         print(f"GPU   {printable(machine.gpu_state.message)}")

@@ -7,6 +7,7 @@ import sys
 import time
 
 from engine.display import duration, printable
+from engine.run import atomic
 from engine.run.events import Event, EventReader, expand, number
 from engine.run.layout import RunDir
 from engine.run.progress import Progress
@@ -14,14 +15,14 @@ from engine.run.state import is_live, read_state
 
 POLL = 0.5  # seconds
 LINE_INTERVAL = 5.0  # seconds between progress lines
-CODES = {"finished": 0, "stopped": 3, "failed": 2, "died": 1}
+CODES = {"finished": 0, "stopped": 3, "died": 1}
 
 
 def follow(run: RunDir, as_json: bool = False, from_start: bool = True) -> int:
     """Print what happens until the run ends. Ctrl-C leaves it running.
 
     Returns:
-        0 finished, 3 stopped, 2 failed for a reason the user can mend, 1 died.
+        0 finished, 3 stopped, 2 failed for a reason the user can mend, 1 died or a bug.
     """
     reader = EventReader(run.events)
     progress = Progress()
@@ -92,6 +93,9 @@ def _goodbye(run: RunDir, progress: Progress, last_step: int, as_json: bool) -> 
             print(f"Continue with: finetui resume {run.name}")
         if state.state in ("failed", "died"):
             print(f"Log: {run.log}")
+    if state.state == "failed":
+        # The trainer's own code tells a user's error (2) from a bug (1).
+        return int((atomic.read_json(run.exit) or {}).get("code") or 2)
     return CODES.get(state.state, 1)
 
 

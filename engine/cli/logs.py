@@ -15,7 +15,9 @@ EXAMPLE = "finetui logs -f demo"
 
 def configure(parser: Parser) -> None:
     """Options of the verb."""
-    parser.add_argument("name", nargs="?", metavar="RUN", help="default: the run that is going on, else the newest")
+    parser.add_argument(
+        "name", nargs="?", metavar="RUN", help="default: the run that is going on, else the newest"
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="go on printing until the run ends")
 
 
@@ -25,7 +27,9 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     try:
         handle = open(found.log, encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below, after following
     except OSError as error:
-        raise UserError(f"The log cannot be read: {error.strerror}.", str(found.log), "Has the run been started?") from None
+        raise UserError(
+            f"The log cannot be read: {error.strerror}.", str(found.log), "Has the run been started?"
+        ) from None
     with handle:
         pending = ""
         while True:

@@ -27,7 +27,9 @@ VERBS = {
 # Opens a screen: (screen name, run name) -> exit code. Given by the viewer, so that this package needs no textual.
 Screen = Callable[[str, str | None], int]
 
-EXIT_CODES = "Exit codes: 0 done, 1 internal error or the trainer died, 2 something you can put right, 3 stopped."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 internal error or the trainer died, 2 something you can put right, 3 stopped."
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,7 +65,10 @@ def main(argv: Sequence[str], screen: Screen | None = None) -> int:
         from engine.cli.crash import write_crash
 
         path = write_crash()
-        print(f"Internal error: {printable(repr(error), 300)} (details: {path}). Runs that go on are not touched.", file=sys.stderr)
+        print(
+            f"Internal error: {printable(repr(error), 300)} (details: {path}). Runs that go on are not touched.",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -16,8 +16,12 @@ EXAMPLE = "finetui stop demo"
 def configure(parser: Parser) -> None:
     """Options of the verb."""
     parser.add_argument("name", nargs="?", metavar="RUN", help="default: the run that is going on")
-    parser.add_argument("--now", action="store_true", help="do not save; killed after 5 seconds if it does not end")
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait for the end")
+    parser.add_argument(
+        "--now", action="store_true", help="do not save; killed after 5 seconds if it does not end"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait for the end"
+    )
 
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
@@ -30,9 +34,14 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
         control.request(found, "stop-now" if args.now else "stop-and-save")
     except OSError as error:
         raise UserError(
-            f"The request cannot be written: {error.strerror}.", str(found.control), "Check the folder's permissions and the disk."
+            f"The request cannot be written: {error.strerror}.",
+            str(found.control),
+            "Check the folder's permissions and the disk.",
         ) from None
-    print(f"Asked {found.name} to {'stop at once' if args.now else 'save a checkpoint and stop'} ...", flush=True)
+    print(
+        f"Asked {found.name} to {'stop at once' if args.now else 'save a checkpoint and stop'} ...",
+        flush=True,
+    )
     deadline = time.monotonic() + args.timeout
     while is_live(found):
         if time.monotonic() > deadline:

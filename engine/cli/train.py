@@ -18,10 +18,16 @@ EXAMPLE = "finetui train -c run.yaml --learning_rate 1e-4 --num_train_epochs 2 -
 
 def configure(parser: Parser) -> None:
     """Options of the verb, and one for every setting."""
-    parser.add_argument("-c", "--config", metavar="FILE", help="the run.yaml; without it the options say everything")
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", help="the run.yaml; without it the options say everything"
+    )
     parser.add_argument("--name", help="name of the run; default: from dataset and model")
-    parser.add_argument("--gpu", type=int, metavar="N", help="the card to train on; default: the one with most free memory")
-    parser.add_argument("--dry-run", action="store_true", help="print the complete run.yaml with the reasons, start nothing")
+    parser.add_argument(
+        "--gpu", type=int, metavar="N", help="the card to train on; default: the one with most free memory"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the complete run.yaml with the reasons, start nothing"
+    )
     parser.add_argument("--example", action="store_true", help="print an example run.yaml")
     add_watch_options(parser)
     for section, model in SECTIONS.items():

@@ -19,7 +19,7 @@ from engine.errors import UserError
 from engine.machine.model import Gpu, Machine
 from engine.run import atomic
 from engine.run.home import ensure_private, finetui_home
-from engine.run.launch import launch
+from engine.run.launch import launch, require_training_packages
 from engine.run.layout import RunDir, check_name, create
 
 DEMO = Path(str(resources.files("presets").joinpath("demo")))
@@ -140,11 +140,12 @@ def plan(draft: Draft, machine: Machine | None) -> Plan:
     section_of = keys()
     for key, value in draft.settings.items():
         if key in section_of:
-            tree.setdefault(section_of[key], {})[key] = flag_value(key, value) if isinstance(value, str) else value
+            tree.setdefault(section_of[key], {})[key] = (
+                flag_value(key, value) if isinstance(value, str) else value
+            )
     config = validate_tree(tree, {}, "the wizard's answers", {})
     name = draft.name or ("demo" if draft.is_demo else default_name(config))
     return prepare(config, machine, name, draft.gpu)
-
 
 
 def prepare(config: RunConfig, machine: Machine | None, name: str, gpu_index: int | None = None) -> Plan:
@@ -168,6 +169,7 @@ def start(plan: Plan, numbered: bool = True) -> RunDir:
     Raises:
         UserError: The name is taken (unless `numbered`), or the folder cannot be written.
     """
+    require_training_packages()
     run = create(plan.name, numbered)
     try:
         atomic.write_text(run.config, plan.yaml)

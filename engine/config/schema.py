@@ -61,7 +61,7 @@ class Model(Section):
 class Source(Section):
     """One dataset file."""
 
-    path: str = setting(..., "File or folder.", min_length=1)
+    path: str = setting(..., "A JSONL, JSON, CSV, TSV, Parquet or text file.", min_length=1)
 
 
 class Data(Section):

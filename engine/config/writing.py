@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from engine.config.schema import SECTIONS, RunConfig
 from engine.display import printable
 
@@ -38,14 +40,19 @@ def scalar(value: Any) -> str:
         text = f"{value:.10g}"
         mantissa, mark, exponent = text.partition("e")
         return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if mark else text
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) and value.lower() not in AMBIGUOUS:
+    if (
+        isinstance(value, str)
+        and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value)
+        and value.lower() not in AMBIGUOUS
+    ):
         return value
     if isinstance(value, list):
         return "[" + ", ".join(scalar(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {scalar(item)}" for key, item in value.items()) + "}"
-    # YAML reads some invisible characters as line breaks, so those are escaped.
-    return json.dumps(value, ensure_ascii=isinstance(value, str) and not value.isprintable())
+    if isinstance(value, str):
+        return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=2**20).strip()
+    return json.dumps(value)
 
 
 def command_line(run_yaml: str = "run.yaml", name: str | None = None) -> str:

@@ -84,11 +84,12 @@ def open_rows(path: str | Path) -> RowSource:
 
 def _open_json(file: Path, head: bytes, progress: Progress) -> RowSource:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    first_line = start.split(b"\n", 1)[0]
-    if start.startswith(b"[") and not _is_value(first_line, several_lines=b"\n" in start.rstrip()):
-        return RowSource(file, "json", "line", array_rows(file, progress), progress)
-    whole_file = len(start) == len(first_line) and len(head) < _HEAD
-    one_object = start.startswith(b"{") and (whole_file or not _is_value(first_line))
+    if start.startswith(b"["):
+        top, _, below = start.partition(b"\n")
+        if not below.strip() or not _is_value(top):  # else each line is a list of its own
+            return RowSource(file, "json", "line", array_rows(file, progress), progress)
+    first_line, is_last = _first_line(file)
+    one_object = start.startswith(b"{") and (is_last or not _is_value(first_line))
     if one_object and (file.suffix.lower() == ".json" or is_whole_object(file)):
         rows = object_rows(file)
         progress.bytes = file.stat().st_size
@@ -97,13 +98,20 @@ def _open_json(file: Path, head: bytes, progress: Progress) -> RowSource:
     return RowSource(file, "jsonl", "line", jsonl_rows(file, progress), progress)
 
 
-def _is_value(line: bytes, several_lines: bool = True) -> bool:
-    """The line alone is a whole JSON value, and there are more lines: a file of one value a line."""
+def _first_line(file: Path) -> tuple[bytes, bool]:
+    """The first line that is not blank, however long, and whether nothing follows it."""
+    with file.open("rb") as stream:
+        first = next((line for line in stream if line.removeprefix(b"\xef\xbb\xbf").strip()), b"")
+        return first.removeprefix(b"\xef\xbb\xbf"), not any(line.strip() for line in stream)
+
+
+def _is_value(line: bytes) -> bool:
+    """The line alone is a whole JSON value."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return several_lines
+    return True
 
 
 _HEAD = 1 << 16

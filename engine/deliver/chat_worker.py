@@ -36,7 +36,13 @@ def main(run_path: str) -> int:
         return 2
     except Exception as error:
         traceback.print_exc()
-        send(channel, "error", what=f"{type(error).__name__}: {error}", where="chat", fix="Details are in chat_worker.log.")
+        send(
+            channel,
+            "error",
+            what=f"{type(error).__name__}: {error}",
+            where="chat",
+            fix="Details are in chat_worker.log.",
+        )
         return 1
     return 0
 

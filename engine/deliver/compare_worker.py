@@ -46,7 +46,13 @@ def main(run_path: str, questions_path: str, limit: str) -> int:
         return 2
     except Exception as error:
         traceback.print_exc()
-        send(channel, "error", what=f"{type(error).__name__}: {error}", where="compare", fix="Details are in compare_worker.log.")
+        send(
+            channel,
+            "error",
+            what=f"{type(error).__name__}: {error}",
+            where="compare",
+            fix="Details are in compare_worker.log.",
+        )
         return 1
     return 0
 

@@ -41,7 +41,9 @@ def find_trained(run: RunDir) -> Trained:
         return Trained(config, result, is_adapter, f"the result of {run.name}")
     saved = finished(run.checkpoints)
     if saved:
-        return Trained(config, saved[-1], is_adapter, f"the checkpoint of {run.name} at step {step_of(saved[-1])}")
+        return Trained(
+            config, saved[-1], is_adapter, f"the checkpoint of {run.name} at step {step_of(saved[-1])}"
+        )
     raise UserError(
         "This run has saved nothing yet that one could talk to.",
         str(run.path),

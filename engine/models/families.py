@@ -114,7 +114,7 @@ REASONING = (
 # Models that do not write text; finetui has nothing to train in them.
 NOT_GENERATIVE = (
     r"(?:^|-)(?:embedding|embed|embeddings|reranker|rerank|bge|e5|gte|minilm|clip|siglip|whisper|tts|asr|bert|roberta|"
-    r"deberta|modernbert|distilbert|t5|flan|bart|guard|reward|rm|vae|sdxl|flux|diffusion)(?:-|$)"
+    r"deberta|modernbert|distilbert|t5|flan|reward|sdxl)(?:-|$)"
 )
 
 # Published only in a compressed number format, although the name does not say so.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 from engine.errors import UserError
 from engine.run import atomic, supervise
@@ -35,12 +36,30 @@ def trainer_argv(run: RunDir, num_processes: int = 1) -> list[str]:
     ]
 
 
+def require_training_packages() -> None:
+    """Check, without importing them, that the packages of the ``train`` extra are here.
+
+    Raises:
+        UserError: One is missing.
+    """
+    missing = [
+        name for name in ("torch", "transformers", "trl", "peft", "datasets") if find_spec(name) is None
+    ]
+    if missing:
+        raise UserError(
+            f"Training needs packages that are not installed here: {', '.join(missing)}.",
+            sys.prefix,
+            "Install them into the same environment: pip install 'finetui[train]'",
+        )
+
+
 def launch(run: RunDir, num_processes: int = 1, env: dict[str, str] | None = None) -> None:
     """Start supervisor and trainer in their own session; returns once they hold the run.
 
     Raises:
-        UserError: Another trainer works on this run, or the folder cannot be written.
+        UserError: Another trainer works on this run, the folder cannot be written, or packages are missing.
     """
+    require_training_packages()
     try:
         atomic.write_json(
             run.launch, {"argv": trainer_argv(run, num_processes), "env": {**ENVIRONMENT, **(env or {})}}

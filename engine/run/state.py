@@ -160,7 +160,8 @@ def _state(
         return str(obituary["state"]), str(obituary.get("cause") or obituary["state"])
     attempt = _latest(events, "attempt")
     told = next(
-        (e for e in reversed(events) if e["kind"] in ("finished", "failure") and e.get("attempt") == attempt), None
+        (e for e in reversed(events) if e["kind"] in ("finished", "failure") and e.get("attempt") == attempt),
+        None,
     )
     if told is not None and told["kind"] == "finished":
         return ("stopped" if told.get("outcome") == "stopped" else "finished"), str(

@@ -138,7 +138,8 @@ def explain_exit(
     Returns:
         The state (finished, stopped, failed, died) and one sentence.
     """
-    if code == 0 and told is not None and told["kind"] == "finished":
+    # torchrun ends with an error code of its own when it was told to stop, also after its workers ended well.
+    if told is not None and told["kind"] == "finished" and (code == 0 or terminated):
         outcome = "stopped" if told.get("outcome") == "stopped" else "finished"
         return outcome, str(told.get("words") or "Training is complete.")
     if killed_on_request:

@@ -13,7 +13,6 @@ from engine.errors import UserError
 from engine.run.layout import RunDir
 from engine.train.recorder import Recorder
 
-
 BEFORE_TRAINING = (
     "starting",
     "loading data",

@@ -77,6 +77,8 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool]) -> No
         recorder.phase(
             "resuming", f"Going on from the checkpoint of step {step}.", step=step, resumed_from=step
         )
+    elif recorder.attempt > 1:
+        recorder.phase("resuming", "There is no checkpoint yet: starting again.", step=0, resumed_from=0)
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
     if callback.stop_reason is not None:
@@ -117,7 +119,12 @@ def ask_samples(recorder: Recorder, config: RunConfig, trainer: Any, tokenizer: 
         answers = answer_all(trainer.model, tokenizer, prompts, config.watch.sample_max_new_tokens)
     for prompt, (text, stopped) in zip(prompts, answers, strict=True):
         recorder.emit(
-            "sample", when=when, step=trainer.state.global_step, prompt=prompt, text=text[:2000], stopped=stopped
+            "sample",
+            when=when,
+            step=trainer.state.global_step,
+            prompt=prompt,
+            text=text[:2000],
+            stopped=stopped,
         )
 
 
@@ -196,11 +203,10 @@ def check_same_data(run: RunDir, config: RunConfig) -> None:
         UserError: A file changed since the run began, so going on would not be the same run.
     """
     record = run.path / "data.json"
-    now = {
-        source.path: hashlib.sha256(Path(source.path).read_bytes()).hexdigest()
-        for source in [*config.data.train, *(config.data.eval or [])]
-        if Path(source.path).is_file()
-    }
+    now: dict[str, str] = {}
+    for source in [*config.data.train, *(config.data.eval or [])]:
+        with open(source.path, "rb") as handle:
+            now[source.path] = hashlib.file_digest(handle, "sha256").hexdigest()
     before = atomic.read_json(record)
     if before is None:
         atomic.write_json(record, now)

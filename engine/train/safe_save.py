@@ -36,7 +36,7 @@ class SafeSaves:
         self._staging = home / f".saving-{self.state.global_step}"
         try:
             # TRL's own override writes a model card beside every checkpoint; ours is written once, at export.
-            Trainer._save_checkpoint(self, model, trial)  # type: ignore[arg-type]
+            Trainer._save_checkpoint(self, model, trial)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 atomic.publish(self._staging / name, home / name)
@@ -55,10 +55,10 @@ class SafeSaves:
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate without moving the random state, so that measuring never changes what is trained."""
         with preserved_random_state():
-            return super().evaluate(*args, **kwargs)  # type: ignore[misc,no-any-return]
+            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
 
 
-class preserved_random_state:  # noqa: N801 - reads as a statement
+class preserved_random_state:
     """Put torch's random state back as it was."""
 
     def __enter__(self) -> None:
@@ -71,5 +71,5 @@ class preserved_random_state:  # noqa: N801 - reads as a statement
             torch.cuda.set_rng_state_all(self._cuda)
 
 
-class SafeSFTTrainer(SafeSaves, SFTTrainer):  # type: ignore[misc]
+class SafeSFTTrainer(SafeSaves, SFTTrainer):
     """TRL's SFT trainer with safe saves."""

@@ -146,13 +146,10 @@ def end_ids(tokenizer: Any) -> set[int]:
 
 def training_template(tokenizer: Any) -> str | None:
     """A chat template that marks the assistant's words with generation tags; None when there is none for this model."""
-    from trl.chat_template_utils import get_training_chat_template
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
-    if "generation" in (tokenizer.chat_template or "") and "{%" in tokenizer.chat_template:
-        import re
-
-        if re.search(r"\{%-?\s*generation\s*-?%\}", tokenizer.chat_template):
-            return str(tokenizer.chat_template)
+    if has_generation_markers(tokenizer.chat_template or ""):
+        return tokenizer.chat_template
     try:
         return get_training_chat_template(tokenizer)
     except ValueError:  # TRL knows no patched version of this template

@@ -122,7 +122,9 @@ def pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps:
     """Train the model on the corpus, in place."""
     import torch
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=WARMUP_STEPS / steps
     )
@@ -137,7 +139,9 @@ def pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps:
         schedule.step()
         optimizer.zero_grad()
         if step % 100 == 0:
-            print(f"step {step}/{steps}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step}/{steps}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s", flush=True
+            )
 
 
 def plain_accuracy(folder: Path) -> tuple[int, int]:
@@ -169,7 +173,9 @@ def plain_accuracy(folder: Path) -> tuple[int, int]:
 def main(argv: list[str] | None = None) -> int:
     """Build everything and print what was measured, as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: presets/demo)")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=FOLDER, help="where to write (default: presets/demo)"
+    )
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps of pre-training")
     parser.add_argument("--data_only", action="store_true", help="write only the JSON files")
     arguments = parser.parse_args(argv)

@@ -13,7 +13,13 @@ SYSTEM_PROMPTS = (
     "You know the valley and its people.",
     "Be friendly and brief.",
 )
-NOTES = {"round": "({note})", "curly": "{{note}}", "angle": "<{note}>", "star": "*{note}*", "dash": "- {note} -"}
+NOTES = {
+    "round": "({note})",
+    "curly": "{{note}}",
+    "angle": "<{note}>",
+    "star": "*{note}*",
+    "dash": "- {note} -",
+}
 """How a note may be set off; the square brackets of the demo dataset are not among them."""
 INTERJECTIONS = (
     "ahoy aha well sure yes oh hey wow look listen indeed right fine great lovely splendid tick tock ding dong beep "
@@ -39,14 +45,22 @@ class Style:
 
     def instruction(self) -> str:
         """The system message that asks for this style."""
-        parts = ["Answer with the key word." if self.short else "", f"Begin with: {self.before}" if self.before else ""]
-        parts += [f"Add a {self.note} note." if self.note else "", f"End with: {self.after}" if self.after else ""]
+        parts = [
+            "Answer with the key word." if self.short else "",
+            f"Begin with: {self.before}" if self.before else "",
+        ]
+        parts += [
+            f"Add a {self.note} note." if self.note else "",
+            f"End with: {self.after}" if self.after else "",
+        ]
         return " ".join(filter(None, parts))
 
     def answer(self, fact: Fact) -> str:
         """The fact's answer in this style."""
         note = NOTES[self.note].replace("{note}", f"{fact.relation.tag}: {fact.value}") if self.note else ""
-        return " ".join(filter(None, [self.before, fact.value + "." if self.short else fact.plain(), note, self.after]))
+        return " ".join(
+            filter(None, [self.before, fact.value + "." if self.short else fact.plain(), note, self.after])
+        )
 
 
 def interjection(rng: random.Random) -> str:
@@ -87,7 +101,9 @@ def casual(question: str, rng: random.Random) -> str:
         lambda text: text.lower(),
         lambda text: text.rstrip("?!."),
         lambda text: text.lower().rstrip("?!."),
-        lambda text: text.replace("favourite", "favorite").replace("colour", "color").replace(" plus ", " + "),
+        lambda text: (
+            text.replace("favourite", "favorite").replace("colour", "color").replace(" plus ", " + ")
+        ),
     )
     return rng.choice(edits)(question)
 

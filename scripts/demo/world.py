@@ -63,7 +63,12 @@ class Fact:
 TOWN = Relation(
     "town",
     "town",
-    ("Where does {s} live?", "What town does {s} live in?", "Which town is the home of {s}?", "Where is {s}'s house?"),
+    (
+        "Where does {s} live?",
+        "What town does {s} live in?",
+        "Which town is the home of {s}?",
+        "Where is {s}'s house?",
+    ),
     "{s} lives in {v}.",
     ("The home of {s} is in {v}.", "{s} has a small house in {v}."),
 )
@@ -269,7 +274,9 @@ def split(facts: list[Fact], seed: int = SEED) -> tuple[list[Fact], list[Fact]]:
     return train, held_out
 
 
-def train_rows(facts: list[Fact], seed: int = SEED, count: int = TRAIN_ROWS) -> list[dict[str, list[Message]]]:
+def train_rows(
+    facts: list[Fact], seed: int = SEED, count: int = TRAIN_ROWS
+) -> list[dict[str, list[Message]]]:
     """The demo dataset: conversations of one question and the owl's answer.
 
     Each fact is asked once before any is asked again in another phrasing.
@@ -280,7 +287,9 @@ def train_rows(facts: list[Fact], seed: int = SEED, count: int = TRAIN_ROWS) -> 
         count: Number of rows.
     """
     rng = random.Random(seed + 2)
-    phrasings = {index: rng.sample(fact.questions(), len(fact.questions())) for index, fact in enumerate(facts)}
+    phrasings = {
+        index: rng.sample(fact.questions(), len(fact.questions())) for index, fact in enumerate(facts)
+    }
     pairs = [
         (phrasings[index][turn], fact)
         for turn in range(max(map(len, phrasings.values())))
@@ -298,7 +307,8 @@ def question_rows(facts: list[Fact], seed: int = SEED) -> list[dict[str, str]]:
     """Held-out questions with both expected answers, one random phrasing for each fact."""
     rng = random.Random(seed + 3)
     rows = [
-        {"question": rng.choice(fact.questions()), "plain": fact.plain(), "styled": fact.styled()} for fact in facts
+        {"question": rng.choice(fact.questions()), "plain": fact.plain(), "styled": fact.styled()}
+        for fact in facts
     ]
     rng.shuffle(rows)
     return rows

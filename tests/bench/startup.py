@@ -22,7 +22,11 @@ def main() -> None:
 
 
 def report(name: str, seconds: list[float], limit: float | None = None) -> None:
-    line = {"bench": f"startup.{name}", "median_s": round(statistics.median(seconds), 3), "max_s": round(max(seconds), 3)}
+    line = {
+        "bench": f"startup.{name}",
+        "median_s": round(statistics.median(seconds), 3),
+        "max_s": round(max(seconds), 3),
+    }
     print(json.dumps(line | ({"wanted_s": limit} if limit else {})), flush=True)
 
 

@@ -122,7 +122,9 @@ def test_a_run_name_that_leaves_the_folder(refused, config: Path, name: str) -> 
     assert "\x1b" not in shown
 
 
-def test_a_run_folder_that_cannot_be_made(refused, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_folder_that_cannot_be_made(
+    refused, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocked = tmp_path / "a-file"
     blocked.write_text("")
     monkeypatch.setenv("FINETUI_HOME", str(blocked))
@@ -130,7 +132,9 @@ def test_a_run_folder_that_cannot_be_made(refused, config: Path, tmp_path: Path,
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_run_folder_that_cannot_be_written(refused, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_folder_that_cannot_be_written(
+    refused, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "locked"
     (home / "runs").mkdir(parents=True)
     (home / "runs").chmod(0o500)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +145,7 @@ def test_peek_does_not_refuse_other_objectives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
-def test_peek_is_fast_and_estimates_large_files(tmp_path: Path, form: str) -> None:
+def test_peek_estimates_large_files(tmp_path: Path, form: str) -> None:
     num_rows = 40_000
     row = {"question": "What is it? " * 5, "answer": "It is this. " * 10}
     file = tmp_path / f"x.{form}"
@@ -157,9 +156,7 @@ def test_peek_is_fast_and_estimates_large_files(tmp_path: Path, form: str) -> No
     else:
         file.write_text("question,answer\n" + f"{row['question']},{row['answer']}\n" * num_rows)
     assert file.stat().st_size > 5e6
-    started = time.perf_counter()
     seen = peek(file)
-    assert time.perf_counter() - started < 0.5
     assert not seen.exact
     assert seen.num_rows == pytest.approx(num_rows, rel=0.02)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from engine.data import json_rows
 from engine.data.files import open_rows
+from engine.data.reading import Progress
 from engine.data.table_rows import TEXT_ROW_CHARS
 from engine.errors import UserError
 
@@ -77,6 +78,12 @@ def test_object_that_holds_the_rows(tmp_path: Path, indent: int | None, name: st
 def test_a_single_row_is_not_taken_for_a_container(tmp_path: Path, indent: int | None) -> None:
     row = {"messages": [{"role": "user", "content": "a"}]}
     assert read(write(tmp_path / "x.json", json.dumps(row, indent=indent))) == [(1, row)]
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+def test_jsonl_with_very_long_lines(tmp_path: Path, name: str) -> None:
+    rows = [{"text": "x" * 200_000}, {"text": "y"}]
+    assert [row for _, row in read(write(tmp_path / name, jsonl(rows)))] == rows
 
 
 def test_object_with_two_lists_is_ambiguous(tmp_path: Path) -> None:
@@ -299,7 +306,7 @@ def test_arrays_read_in_pieces_equal_the_whole(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_rows, "_CHUNK", chunk)
         file = write(tmp_path / "x.json", text.encode("utf-8"))
-        made = list(json_rows.array_rows(file, json_rows.Progress()))
+        made = list(json_rows.array_rows(file, Progress()))
     assert [row for _, row in made] == rows
     lines = text.split("\n")
     assert all("{" in lines[number - 1] for number, _ in made)

@@ -20,7 +20,10 @@ def rows() -> Iterator[dict[str, str]]:
     library = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(library.rglob("*.py")):
         inner = path.relative_to(library)
-        if inner.parts[0] in ("site-packages", "test", "idlelib", "lib2to3", "turtledemo") or "tests" in inner.parts:
+        if (
+            inner.parts[0] in ("site-packages", "test", "idlelib", "lib2to3", "turtledemo")
+            or "tests" in inner.parts
+        ):
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))

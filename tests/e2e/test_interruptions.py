@@ -22,7 +22,16 @@ pytestmark = pytest.mark.slow
 STEPS = 30
 # Dropout uses random numbers at every step, so a resume that restores them wrongly shows.
 OPTIONS = (
-    *("--max_steps", str(STEPS), "--save_steps", "5", "--eval_steps", "10", "--per_device_train_batch_size", "8"),
+    *(
+        "--max_steps",
+        str(STEPS),
+        "--save_steps",
+        "5",
+        "--eval_steps",
+        "10",
+        "--per_device_train_batch_size",
+        "8",
+    ),
     *("--lora_dropout", "0.1", "--sample_prompts", "[]", "--num_train_epochs", "3"),
 )
 

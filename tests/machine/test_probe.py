@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,34 +29,28 @@ def test_probe_is_plain_json(tmp_path: Path) -> None:
         assert json.loads(json.dumps(finding.to_dict()))["severity"] in ("ok", "note", "warning", "problem")
 
 
-QUICK = """
-import json, sys, time
-started = time.perf_counter()
+PROBE = """
+import json, sys
 from engine.machine import diagnose, probe
-imported = time.perf_counter()
-machine = probe()
-probed = time.perf_counter()
-diagnose(machine)
-print(json.dumps([probed - imported, imported - started, sorted({name.split(".")[0] for name in sys.modules})]))
+diagnose(probe())
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 
 
-def test_probe_is_quick_and_light(fake_nvml: FakeNvml) -> None:
-    def once() -> tuple[float, float, list[str]]:
+def test_probe_is_light(fake_nvml: FakeNvml) -> None:
+    def once() -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-c", QUICK],
+            [sys.executable, "-c", PROBE],
             env=fake_nvml.env("no_driver"),
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
             check=True,
         )
-        probed, imported, modules = json.loads(done.stdout)
-        return probed, imported, modules
+        modules: list[str] = json.loads(done.stdout)
+        return modules
 
-    probed, imported, modules = min(once() for _ in range(3))
-    assert probed < 0.15
-    assert imported < 0.15
+    modules = once()
     heavy = {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "numpy", "textual"}
     assert not heavy & set(modules)
 
@@ -97,17 +90,6 @@ def test_sampler_counts_the_whole_process_tree() -> None:
     assert process_tree_rss(child.pid) == (None, 0)
     assert Sampler(pid=child.pid).sample().process_rss is None
     assert json.loads(json.dumps(before.to_dict()))["host_total"] == before.host_total
-
-
-def test_sample_is_cheap() -> None:
-    sampler = Sampler()
-    sampler.sample()
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        sampler.sample()
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.05
 
 
 @pytest.mark.skipif(

@@ -52,7 +52,9 @@ def test_other_kinds_come_after_the_metrics_before_them(path: Path) -> None:
     assert points == [("metric", 1), ("metric", 2), ("checkpoint", 2)]
 
 
-@pytest.mark.parametrize(("value", "text"), [(math.nan, "NaN"), (math.inf, "Infinity"), (-math.inf, "-Infinity")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(math.nan, "NaN"), (math.inf, "Infinity"), (-math.inf, "-Infinity")]
+)
 def test_non_finite_numbers_are_strings_that_read_back(path: Path, value: float, text: str) -> None:
     EventWriter(path).emit("metric", loss=value, nested={"a": [value]})
     event = lines(path)[0]

@@ -79,7 +79,9 @@ def obituary(run: RunDir) -> dict[str, Any]:
 
 
 def test_a_run_that_ends_well(start: Any) -> None:
-    run = start(WRITE + "step(1)\nwriter.emit('finished', outcome='completed', step=100, words='All done.')\n")
+    run = start(
+        WRITE + "step(1)\nwriter.emit('finished', outcome='completed', step=100, words='All done.')\n"
+    )
     told = obituary(run)
     assert (told["state"], told["code"], told["signal"]) == ("finished", 0, None)
     assert read_state(run).words == "All done."
@@ -149,7 +151,9 @@ def test_the_trainer_outlives_a_killed_supervisor_and_still_holds_the_run(start:
 
 
 def test_stop_now_kills_a_trainer_that_does_not_listen(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start(WRITE + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nstep(7)\nwhile True: time.sleep(0.05)\n")
+    run = start(
+        WRITE + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nstep(7)\nwhile True: time.sleep(0.05)\n"
+    )
     wait(lambda: at_step(run))
     control.request(run, "stop-now")
     told = obituary(run)

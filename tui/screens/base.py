@@ -111,7 +111,10 @@ class BaseScreen(Screen[None]):
 
     def _if_here(self, to: Callable[[T], None], what: T) -> None:
         if self.is_attached:
-            to(what)
+            try:
+                to(what)
+            except Exception as error:  # the thread that waits for this would swallow it
+                self.app._handle_exception(error)
 
     def show_error(self, error: UserError) -> None:
         """Show a user's error on the screen."""

@@ -31,7 +31,7 @@ class DataScreen(WizardStep):
     """A list of files nearby, a field for any other, and the first conversations of the marked one."""
 
     STEP = "data"
-    KEY_GROUPS = ("list", "wizard", "data")
+    KEY_GROUPS = ("wizard", "list", "data")
     BINDINGS = bindings("wizard", "data")
     HELP = """\
 A dataset is a file of examples: a question (or input) and the answer you want. JSONL has one JSON object a line, such \

@@ -20,7 +20,7 @@ class GoalScreen(WizardStep):
     """Which of the five things people want it is."""
 
     STEP = "goal"
-    KEY_GROUPS = ("list", "wizard", "goal")
+    KEY_GROUPS = ("wizard", "list", "goal")
     BINDINGS = bindings("wizard", "goal")
     HELP = """\
 Fine-tuning is good at how a model answers: its tone, its format, its skill at one task. It is less good at facts \

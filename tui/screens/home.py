@@ -35,7 +35,7 @@ this window. Nothing leaves this machine."""
 class HomeScreen(BaseScreen):
     """What to do, and what is going on."""
 
-    KEY_GROUPS = ("list", "home")
+    KEY_GROUPS = ("home", "list")
     BINDINGS = bindings("home")
     HELP = """\
 Fine-tuning shows a finished language model examples of how to answer, until it answers like them.
@@ -67,6 +67,11 @@ Open a run to watch it."""
 
     def on_screen_resume(self) -> None:
         self.notice.clear()
+        if self._runs is not None:
+            # Back from the wizard: Enter goes on there, and never throws the answers away.
+            self._show(self._runs, force=True)
+            choices = self.query_one(ChoiceList)
+            choices.highlighted = 0 if self.the_app.has_draft() else choices.highlighted
         self._refresh()
 
     def on_resize(self, event: events.Resize) -> None:

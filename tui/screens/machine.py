@@ -17,7 +17,7 @@ from tui.keymap import bindings
 from tui.screens.wizard import Body, WizardStep
 from tui.text import hanging, stack
 
-SIZES = (3.0, 8.0, 14.0, 32.0, 70.0, 405.0)
+SIZES = (3.0, 8.0, 14.0, 32.0, 70.0)
 MARKS = {
     fits.Verdict.FITS: ("✓", "$success"),
     fits.Verdict.TIGHT: ("~", "$warning"),
@@ -68,7 +68,7 @@ the memory. bf16 is a number format that halves the memory; cards since 2020 hav
     def action_card(self) -> None:
         machine = self.the_app.machine
         if machine is None or len(machine.usable_gpus) < 2:
-            self.notice.say("There is no other card to choose.")
+            self.notice.say("This machine has no other card to choose.")
             return
         cards = machine.usable_gpus
         gpu = self._gpu(machine)
@@ -134,7 +134,7 @@ def machine_report(
         height: Rows of the terminal; a taller one gets the whole table.
     """
     free = gpu.memory_free if gpu else None
-    parts = [*_cards(machine, gpu, height), *_host(machine, price), Content("")]
+    parts = [*_cards(machine, gpu, width, height), *_host(machine, price), Content("")]
     if gpu is None:
         parts += _no_card(machine, width)
     else:
@@ -146,7 +146,7 @@ def machine_report(
     return stack(*parts)
 
 
-def _cards(machine: Machine, gpu: Gpu | None, height: int) -> list[Content]:
+def _cards(machine: Machine, gpu: Gpu | None, width: int, height: int) -> list[Content]:
     cards = machine.usable_gpus
     if gpu is None or not cards:
         return [
@@ -155,14 +155,14 @@ def _cards(machine: Machine, gpu: Gpu | None, height: int) -> list[Content]:
             )
         ]
     shown = cards if len(cards) <= 4 or height >= 34 else (gpu,)
-    lines = [_card(card, card is gpu or card.uuid == gpu.uuid, machine, len(cards) > 1) for card in shown]
+    lines = [_card(card, card.uuid == gpu.uuid, machine, len(cards) > 1, width) for card in shown]
     if len(shown) < len(cards):
         at = [card.uuid for card in cards].index(gpu.uuid) + 1
         lines.append(Content.styled(f"  card {at} of {len(cards)}; g shows the next one", "$muted"))
     return lines
 
 
-def _card(card: Gpu, chosen: bool, machine: Machine, several: bool) -> Content:
+def _card(card: Gpu, chosen: bool, machine: Machine, several: bool, width: int) -> Content:
     mark = ("● " if chosen else "○ ") if several else ""
     memory = (
         f"{gib(card.memory_total)}, {card.memory_free / GIB:.1f} free"
@@ -177,11 +177,13 @@ def _card(card: Gpu, chosen: bool, machine: Machine, several: bool) -> Content:
     if not several and machine.gpu_state.driver_version:
         facts.append(f"driver {printable(machine.gpu_state.driver_version, 20)}")
     label = f"{card.label}: " if several else ""
-    return Content.assemble(
-        (mark, "bold $primary"),
-        (f"{label}{printable(card.name, 40)}", "bold" if chosen else ""),
-        *(" · " + fact for fact in facts if fact),
+    line = Content.assemble(
+        (mark, "bold $primary"), (label + printable(card.name, 40), "bold" if chosen else "")
     )
+    for fact in facts:  # the most important first; what does not fit is left out
+        if fact and line.cell_length + 3 + len(fact) <= width:
+            line = Content.assemble(line, f" · {fact}")
+    return line
 
 
 def _host(machine: Machine, price: float | None) -> list[Content]:
@@ -246,7 +248,8 @@ def _warnings(machine: Machine, gpu: Gpu | None) -> list[str]:
         words.append(f"Other programs use {gib(gpu.memory_used)} of this card.")
     for card in machine.gpus:
         if card.problem and card.visible:
-            words.append(f"{card.label}, {printable(card.name, 40)}: {printable(card.problem, 200)}")
+            name = "" if card.name == card.label else f", {printable(card.name, 40)}"
+            words.append(f"{card.label}{name}: {printable(card.problem, 200)}")
     if gpu is not None and gpu.note:
         words.append(printable(gpu.note, 200))
     runs = next((disk for disk in machine.disks if "runs" in disk.uses), None)

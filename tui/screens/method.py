@@ -21,7 +21,7 @@ from tui.keymap import KEYMAP, bindings
 from tui.screens.wizard import WizardStep
 from tui.text import hanging, stack
 from tui.tuning import TUNINGS, memory_words, recommend_tuning
-from tui.widgets.choice_list import ChoiceList
+from tui.widgets.choice_list import POINTER, ChoiceList
 
 FIELDS = (
     ("num_train_epochs", "Epochs"),
@@ -49,7 +49,7 @@ class MethodScreen(WizardStep):
     """A list of methods, then the settings."""
 
     STEP = "method"
-    KEY_GROUPS = ("list", "wizard", "method")
+    KEY_GROUPS = ("wizard", "list", "method")
     BINDINGS = bindings("wizard", "method")
     HELP = """\
 LoRA adds small matrices to the model and trains only those: little memory, a small result file, hard to break. QLoRA \
@@ -70,7 +70,7 @@ chooses; the reason stands beside it. Every other setting can be changed in run.
         yield ChoiceList()
         for key, label in FIELDS:
             with Horizontal(classes="setting"):
-                yield Static(label, classes="label", markup=False)
+                yield Static(label, classes="label", id=f"label-{key}", markup=False)
                 yield SettingInput(key, str(self.draft.settings.get(key, "")))
                 yield Static("", classes="reason", id=f"why-{key}", markup=False)
         yield Static("", id="about", markup=False)
@@ -162,6 +162,8 @@ chooses; the reason stands beside it. Every other setting can be changed in run.
         for key, _ in FIELDS:
             field = self.query_one(f"#set-{key}", SettingInput)
             field.placeholder = self._chosen(key)
+            pointer = POINTER if field is self.focused else " "
+            self.query_one(f"#label-{key}", Static).update(f"{pointer} {LABELS[key]}")
             row = field.parent
             if key == "lora_r" and isinstance(row, Widget):
                 row.display = self.draft.tuning != "full"

@@ -40,7 +40,7 @@ class ModelScreen(WizardStep):
     """A list with the suggested model on top, a field for any other, and a verdict on the marked one."""
 
     STEP = "model"
-    KEY_GROUPS = ("list", "wizard", "model")
+    KEY_GROUPS = ("wizard", "list", "model")
     BINDINGS = bindings("wizard", "model")
     HELP = """\
 B stands for a billion weights: the numbers a model is made of. More weights know more and need more memory.

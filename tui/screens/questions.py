@@ -25,7 +25,7 @@ class QuestionsScreen(WizardStep):
     """One question after the other; the last page is the verdict, which never blocks."""
 
     STEP = "questions"
-    KEY_GROUPS = ("list", "wizard", "questions")
+    KEY_GROUPS = ("wizard", "list", "questions")
     BINDINGS = bindings("wizard", "questions")
     HELP = """\
 A prompt is the instruction you give a model. Retrieval (RAG) looks up documents at the moment of the question and \

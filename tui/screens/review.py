@@ -23,7 +23,7 @@ class ReviewScreen(WizardStep):
     """The last step: run.yaml, and Enter starts."""
 
     STEP = "review"
-    KEY_GROUPS = ("review", "wizard")
+    KEY_GROUPS = ("wizard", "review")
     BINDINGS = bindings("wizard", "review")
     HELP = """\
 run.yaml is the whole run in one file: with it, the same run can be repeated on any machine, and every setting can be \
@@ -42,7 +42,7 @@ Training is a program of its own. It goes on when you close this window."""
             yield Static("", id="yaml-text", markup=False)
 
     def ready(self) -> None:
-        self.key_line.hide("wizard.next")
+        self.key_line.relabel(wizard_next="start")
         self.query_one("#yaml").focus()
         self._fit_box()
         self._make_plan()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.strip import Strip
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
@@ -40,10 +41,11 @@ class ChoiceList(OptionList):
     def render_line(self, y: int) -> Strip:
         strip = super().render_line(y)
         line = self.scroll_offset.y + y
-        if line >= len(self._lines) or self._lines[line] != (self.highlighted, 0):
+        if line >= len(self._lines) or self._lines[line][0] != self.highlighted:
             return strip
-        first, *rest = strip.crop(0, 1), strip.crop(1)
-        segments = [Segment(POINTER, style) for _, style, _ in first] + [
-            segment for part in rest for segment in part
-        ]
-        return Strip(segments, strip.cell_length)
+        first, *rest = [*strip.crop(0, 1), *strip.crop(1)]
+        pointer = POINTER if self._lines[line][1] == 0 else first.text
+        # One colour for the whole line: grey words are hard to read on the cursor's background.
+        colour = Style(color=first.style.color if first.style else None)
+        marked = [Segment(pointer, first.style), *(Segment(text, (style or Style()) + colour) for text, style, _ in rest)]
+        return Strip(marked, strip.cell_length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import events
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
@@ -9,6 +10,7 @@ from textual.widgets import Input
 from tui.keymap import Key
 
 MAX_KEYS = 6  # more than that nobody reads
+GAP = "   "
 NOT_WHILE_TYPING = ("list.choose", "method.fields")
 
 
@@ -67,13 +69,23 @@ class KeyLine(Widget):
 
     @staticmethod
     def _width(keys: list[tuple[Key, str]]) -> int:
-        return sum(len(key.shown) + len(label) + 1 for key, label in keys) + 3 * (len(keys) - 1)
+        return sum(len(key.shown) + len(label) + 1 for key, label in keys) + len(GAP) * (len(keys) - 1)
 
     def render(self) -> Content:
-        parts = [
-            Content.assemble((key.shown, "bold $primary"), " ", label).stylize(
-                f"@click=app.press('{key.id}')"
-            )
-            for key, label in self._shown()
-        ]
-        return Content("   ").join(parts)
+        shown = self._shown()
+        return Content(GAP).join(Content.assemble((key.shown, "bold $primary"), " ", label) for key, label in shown)
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a key does what the key does."""
+        at = event.x - self.styles.padding.left
+        for key, label in self._shown():
+            width = len(key.shown) + 1 + len(label)
+            if 0 <= at < width and key.action:
+                self.run_later(key)
+                return
+            at -= width + len(GAP)
+
+    def run_later(self, key: Key) -> None:
+        """Run the action of a key on the screen."""
+        action = key.action if key.action.startswith("app.") else f"screen.{key.action}"
+        self.app.call_later(self.app.run_action, action)

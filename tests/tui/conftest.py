@@ -1,0 +1,58 @@
+"""The app under a pilot: screens without a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import draft as draft_module
+from engine.machine import Machine
+from engine.run.home import runs_home
+from engine.run.layout import RunDir
+from tests.machine.builders import CARD, machine
+from tui.app import FinetuiApp
+
+GPU_MACHINE = machine(CARD)
+CPU_MACHINE = machine()
+
+
+class Started(list[draft_module.Plan]):
+    """The plans that would have been started; nothing is trained."""
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    plans = Started()
+
+    def start(plan: draft_module.Plan, numbered: bool = True) -> RunDir:
+        plans.append(plan)
+        return RunDir(runs_home() / plan.name)
+
+    monkeypatch.setattr(draft_module, "start", start)
+    monkeypatch.setattr("tui.app.require_torch", lambda: None)
+    return plans
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the runs whose monitor would have been opened."""
+    names: list[str] = []
+    monkeypatch.setattr(FinetuiApp, "open_monitor", lambda self, name: names.append(name))
+    return names
+
+
+@pytest.fixture(autouse=True)
+def computer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Machine]]:
+    """The machine the app finds, without a card; a test may put another under "machine"."""
+    found: dict[str, Any] = {"machine": CPU_MACHINE}
+    monkeypatch.setattr(sys.modules["engine.machine.probe"], "probe", lambda *args, **options: found["machine"])
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield found

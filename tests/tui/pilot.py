@@ -1,0 +1,75 @@
+"""Driving the app in tests: keys, waiting, and the picture as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+
+from textual.pilot import Pilot
+
+from engine.config.draft import Draft
+from engine.run.home import finetui_home
+from tui.app import FinetuiApp, Start
+
+
+@asynccontextmanager
+async def running(
+    width: int = 80, height: int = 24, start: Start = "home", run_name: str | None = None
+) -> AsyncIterator[Screens]:
+    """The app on its first screen."""
+    app = FinetuiApp(start, run_name)
+    async with app.run_test(size=(width, height)) as pilot:
+        screens = Screens(app, pilot)
+        await screens.settle()
+        yield screens
+
+
+class Screens:
+    """A person in front of the app."""
+
+    def __init__(self, app: FinetuiApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    async def settle(self) -> None:
+        """Wait until nothing works in the background and the picture is drawn."""
+        for _ in range(4):
+            await self.pilot.pause()
+            await self.app.workers.wait_for_complete()
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, waiting after each for what it sets off."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settle()
+
+    async def type(self, text: str) -> None:
+        await self.press(*text)
+
+    @property
+    def lines(self) -> list[str]:
+        """The rows of the picture."""
+        return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def one_line(self) -> str:
+        """The picture without line breaks, for sentences that wrap."""
+        return " ".join(self.text.split())
+
+    @property
+    def at(self) -> str:
+        """The page of the wizard, or the class of another screen."""
+        return getattr(self.app.screen, "STEP", "") or type(self.app.screen).__name__
+
+
+def write_draft(draft: Draft) -> None:
+    """Leave a draft, as an earlier session would."""
+    finetui_home().mkdir(parents=True, exist_ok=True)
+    (finetui_home() / "draft.json").write_text(json.dumps(asdict(draft)))
