@@ -84,9 +84,9 @@ def has_torch() -> bool:
 
 
 def pip(*args: str, check: bool = True) -> bool:
-    quiet = {} if check else {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    output = None if check else subprocess.DEVNULL
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *args]
-    done = subprocess.run(command, check=False, **quiet)
+    done = subprocess.run(command, check=False, stdout=output, stderr=output)
     if check and done.returncode:
         print(
             "The installation failed; pip's messages above say why. Run the command again to go on.",

@@ -54,7 +54,9 @@ def test_a_resolved_run_yaml_reads_back_the_same() -> None:
 
 
 def test_the_project_speaks_of_itself_alone() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
     for name in tracked:
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".yaml", ".txt", ".tcss", "") and path.is_file():

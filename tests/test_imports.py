@@ -8,7 +8,18 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "pandas", "pyarrow", "numpy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "accelerate",
+    "pandas",
+    "pyarrow",
+    "numpy",
+}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -30,14 +41,18 @@ def test_help_loads_almost_nothing() -> None:
 def test_every_screen_and_widget_loads_without_torch() -> None:
     import tui
 
-    names = [module.name for module in pkgutil.walk_packages(tui.__path__, "tui.") if module.name != "tui.__main__"]
+    names = [
+        module.name for module in pkgutil.walk_packages(tui.__path__, "tui.") if module.name != "tui.__main__"
+    ]
     assert "tui.app" in names
     loaded = loaded_by("import " + ", ".join(names))
     assert not loaded & HEAVY
     assert not {name for name in loaded if name.startswith("engine.train")}
 
 
-@pytest.mark.parametrize("verb", ["doctor", "train", "runs", "attach", "logs", "stop", "resume", "chat", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["doctor", "train", "runs", "attach", "logs", "stop", "resume", "chat", "demo"]
+)
 def test_verbs_load_neither_textual_nor_torch(verb: str) -> None:
     loaded = loaded_by(f"from tui.__main__ import main; main(['{verb}', '--help'])")
     assert not loaded & (HEAVY | {"textual"})
@@ -48,6 +63,9 @@ def test_the_run_directory_needs_the_standard_library_only() -> None:
 
     names = [module.name for module in pkgutil.walk_packages(engine.run.__path__, "engine.run.")]
     loaded = {name.split(".")[0] for name in loaded_by("import " + ", ".join(names))}
-    assert not loaded - sys.stdlib_module_names - {"engine", "__main__", "sitecustomize", "_distutils_hack"} - {
-        name for name in loaded if name.startswith(("__editable__", "_virtualenv", "_sysconfigdata"))
-    }
+    assert (
+        not loaded
+        - sys.stdlib_module_names
+        - {"engine", "__main__", "sitecustomize", "_distutils_hack"}
+        - {name for name in loaded if name.startswith(("__editable__", "_virtualenv", "_sysconfigdata"))}
+    )

@@ -17,6 +17,7 @@ from textual.reactive import var
 from textual.screen import Screen
 
 from engine.errors import UserError
+from engine.run.atomic import read_json
 from engine.run.home import finetui_home
 from engine.run.state import RunState, list_runs
 from tui.driver import driver_class
@@ -146,24 +147,32 @@ class FinetuiApp(App[None]):
         return self.draft
 
     def has_draft(self) -> bool:
-        """Whether the wizard was left with answers; without reading them, which would slow down the first screen."""
+        """Whether the wizard was ever told anything; quick, because the first screen must not wait for it."""
         return self.draft is not None or (finetui_home() / "draft.json").exists()
 
+    def has_answers(self) -> bool:
+        """Whether the wizard was left half-way, so that there is something to go on with."""
+        if self.draft is not None:
+            step, goal = self.draft.step, self.draft.goal
+        else:
+            try:
+                stored = read_json(finetui_home() / "draft.json") or {}
+            except OSError:
+                return False
+            step, goal = stored.get("step", "machine"), stored.get("goal")
+        return step != "machine" or goal is not None
+
     def new_draft(self) -> None:
-        """Forget the answers, for a new fine-tune."""
-        from engine.config.draft import Draft, clear_draft
+        """Forget the answers; the card and the price belong to the machine and stay."""
+        from engine.config.draft import Draft, clear_draft, save_draft
 
-        with contextlib.suppress(OSError):
-            clear_draft()
-        self.draft = Draft()
-
-    def forget_draft(self) -> None:
-        """The draft has become a run."""
-        from engine.config.draft import clear_draft
-
-        with contextlib.suppress(OSError):
-            clear_draft()
-        self.draft = None
+        old = self.the_draft()
+        self.draft = Draft(gpu=old.gpu, price_per_hour=old.price_per_hour)
+        with contextlib.suppress(OSError, UserError):
+            if self.draft == Draft():
+                clear_draft()
+            else:
+                save_draft(self.draft)
 
     def start_demo(self, screen: BaseScreen) -> None:
         """Plan and start the demo in the background, then open its monitor; errors are shown on the screen."""
@@ -187,13 +196,14 @@ class FinetuiApp(App[None]):
 
         def work() -> str:
             from engine.config.draft import start
+            from engine.run.launch import require_training_packages
 
-            require_torch()
+            require_training_packages()  # before a folder is made for a run that cannot start
             return start(plan).name
 
         def started(name: str) -> None:
             if from_draft:
-                self.forget_draft()
+                self.new_draft()
                 self.pop_screen()
             self.open_monitor(name)
 
@@ -240,23 +250,6 @@ class FinetuiApp(App[None]):
         self.farewell = crash_words(self.crash)
 
 
-def require_torch() -> None:
-    """Look whether this environment can train, without loading anything.
-
-    Raises:
-        UserError: It cannot.
-    """
-    import sys
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise UserError(
-            "Training needs torch, which is not installed here.",
-            sys.prefix,
-            "Install it: pip install 'finetui[train]'",
-        )
-
-
 def _modified(path: str) -> float:
     try:
         return Path(path).expanduser().stat().st_mtime
@@ -267,8 +260,9 @@ def _modified(path: str) -> float:
 def crash_words(log: Path) -> list[str]:
     """What is printed when the viewer broke."""
     return [
-        "finetui's screen broke down; that is a mistake in finetui. Training is another process and goes on.",
-        f"Details: {log}   Back to the run: finetui attach   As plain lines: finetui logs -f",
+        "finetui's screen broke. Training is another process and goes on.",
+        f"Details: {log}",
+        "Back to the run: finetui attach      As plain lines: finetui logs -f",
     ]
 
 

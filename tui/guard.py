@@ -21,7 +21,7 @@ WATCH_EVERY = 5.0  # seconds between looks at the terminal
 PATIENCE = 2.0  # seconds the screen has to end by itself
 # Keyboard protocol, mouse, paste and focus reports off, line wrap and cursor on, normal screen.
 RESTORE = (
-    b"\x1b[<u\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
+    b"\x1b[<u\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
 )
 
 

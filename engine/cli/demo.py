@@ -15,7 +15,6 @@ from engine.deliver.style_score import is_correct_styled
 from engine.display import printable
 from engine.run.launch import require_training_packages
 from engine.run.layout import RunDir
-from engine.run.state import read_state
 
 EXAMPLE = "finetui demo --detach"
 NUM_QUESTIONS = 60
@@ -44,8 +43,6 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     code = watch(found, args, screen)
     if screen is None and not args.detach and not args.json and code == 0:
         show_difference(found)
-    if screen is not None and not args.detach and read_state(found).state == "finished":
-        print(f"Finished: {found.path}   Talk to it: finetui chat {found.name}")
     return code
 
 

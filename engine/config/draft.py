@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Plan:
         yaml: The run.yaml as it will be written.
         command: The command line that does the same.
         env: Variables the trainer needs, such as the card it may see.
+        price_per_hour: What the machine costs, to count while it runs.
     """
 
     config: RunConfig
@@ -87,6 +88,7 @@ class Plan:
     yaml: str
     command: str
     env: dict[str, str]
+    price_per_hour: float | None = None
 
 
 def load_draft() -> Draft:
@@ -145,7 +147,7 @@ def plan(draft: Draft, machine: Machine | None) -> Plan:
             )
     config = validate_tree(tree, {}, "the wizard's answers", {})
     name = draft.name or ("demo" if draft.is_demo else default_name(config))
-    return prepare(config, machine, name, draft.gpu)
+    return replace(prepare(config, machine, name, draft.gpu), price_per_hour=draft.price_per_hour)
 
 
 def prepare(config: RunConfig, machine: Machine | None, name: str, gpu_index: int | None = None) -> Plan:
@@ -173,6 +175,7 @@ def start(plan: Plan, numbered: bool = True) -> RunDir:
     run = create(plan.name, numbered)
     try:
         atomic.write_text(run.config, plan.yaml)
+        atomic.write_json(run.launch, {"price_per_hour": plan.price_per_hour})
         launch(run, plan.config.training.num_processes, plan.env)
     except OSError as error:
         raise UserError(

@@ -31,6 +31,8 @@ KINDS = (
 )
 METRIC_INTERVAL = 0.25  # seconds: with the other kinds this stays under five lines a second
 
+MAX_LINE = 1 << 20  # bytes; a longer line is no event, and keeping it would cost more with every read
+
 Event = dict[str, Any]
 
 
@@ -51,8 +53,14 @@ def number(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def whole(value: Any) -> int | None:
+    """The whole number an event field holds, or None where it holds none, or none that is finite."""
+    found = number(value)
+    return int(found) if found is not None and math.isfinite(found) else None
 
 
 class EventWriter:
@@ -172,6 +180,10 @@ class EventReader:
             return []
         self._offset += len(data)
         *lines, self._tail = (self._tail + data).split(b"\n")
+        if len(self._tail) > MAX_LINE:
+            # Its end, when it comes, is a broken line of its own.
+            self._tail = b""
+            self.bad_lines += 1
         return [event for line in lines if (event := self._parse(line)) is not None]
 
     @property

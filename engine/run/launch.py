@@ -61,9 +61,9 @@ def launch(run: RunDir, num_processes: int = 1, env: dict[str, str] | None = Non
     """
     require_training_packages()
     try:
-        atomic.write_json(
-            run.launch, {"argv": trainer_argv(run, num_processes), "env": {**ENVIRONMENT, **(env or {})}}
-        )
+        known = atomic.read_json(run.launch) or {}
+        argv = trainer_argv(run, num_processes)
+        atomic.write_json(run.launch, {**known, "argv": argv, "env": {**ENVIRONMENT, **(env or {})}})
         with open(run.log, "ab") as log:
             started = subprocess.run(
                 [sys.executable, "-P", "-m", "engine.run.supervise", str(run.path)],

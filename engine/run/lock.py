@@ -21,7 +21,7 @@ def acquire(path: Path, patience: float = 2.0) -> int | None:
         patience: Seconds to retry, because a reader that asks `is_held` takes it for an instant.
 
     Returns:
-        The inheritable file descriptor that holds it, or None where the file system has no locks.
+        The file descriptor that holds it, or None where the file system has no locks.
 
     Raises:
         LockHeldError: A live run holds it.
@@ -41,7 +41,6 @@ def acquire(path: Path, patience: float = 2.0) -> int | None:
                 raise LockHeldError(str(path)) from error
             time.sleep(0.05)
         else:
-            os.set_inheritable(fd, True)
             return fd
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.run.events import Event, number
+from engine.run.events import Event, number, whole
 
 
 @dataclass(slots=True)
@@ -39,13 +39,13 @@ class Progress:
             if self.phase == "training":
                 self.training_since = t
                 self._recent.clear()
-                self._recent.append((t, int(number(event.get("step")) or 0)))
+                self._recent.append((t, whole(event.get("step")) or 0))
             if event.get("resumed_from") is not None:
-                self.step = int(number(event["resumed_from"]) or 0)
-        if (max_steps := number(event.get("max_steps"))) is not None:
-            self.max_steps = int(max_steps)
-        if kind == "metric" and (step := number(event.get("step"))) is not None:
-            self.step = int(step)
+                self.step = whole(event["resumed_from"]) or 0
+        if (max_steps := whole(event.get("max_steps"))) is not None:
+            self.max_steps = max_steps
+        if kind == "metric" and (step := whole(event.get("step"))) is not None:
+            self.step = step
             self._recent.append((t, self.step))
             self.latest = event
         if kind == "evaluation" and (loss := number(event.get("eval_loss"))) is not None:

@@ -6,12 +6,13 @@ import difflib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
 from engine.run import atomic, identity, lock
-from engine.run.events import Event, number, parse_line, tail_events
+from engine.run.events import Event, number, parse_line, tail_events, whole
 from engine.run.home import runs_home
 from engine.run.layout import RunDir, check_name
 
@@ -63,9 +64,9 @@ def read_state(run: RunDir, now: float | None = None) -> RunState:
     events = tail_events(run.events)
     first = _first_event(run)
     obituary = atomic.read_json(run.exit)
-    updated = next((t for e in reversed(events) if (t := number(e.get("t"))) is not None), 0.0) or _mtime(
-        run.path
-    )
+    updated = next(
+        (t for e in reversed(events) if (t := number(e.get("t"))) is not None and isfinite(t)), 0.0
+    ) or _mtime(run.path)
     state, words = _state(run, events, obituary, updated, now)
     return RunState(
         name=run.name,
@@ -73,14 +74,14 @@ def read_state(run: RunDir, now: float | None = None) -> RunState:
         state=state,
         words=words,
         phase=str(_latest(events, "phase") or ""),
-        step=int(number(_latest(events, "step")) or 0),
-        max_steps=int(number(_latest(events, "max_steps")) or 0),
+        step=whole(_latest(events, "step")) or 0,
+        max_steps=whole(_latest(events, "max_steps")) or 0,
         epoch=number(_latest(events, "epoch")),
         loss=number(_latest(events, "loss")),
         eval_loss=number(_latest(events, "eval_loss")),
         started=number(first.get("t")) or _mtime(run.path),
         updated=updated,
-        attempt=int(number(_latest(events, "attempt")) or 0),
+        attempt=whole(_latest(events, "attempt")) or 0,
         model=str(first.get("model") or ""),
         method=str(first.get("method") or ""),
         dataset=str(first.get("dataset") or ""),

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from engine.run import atomic, control, identity, lock
-from engine.run.events import number, tail_events
+from engine.run.events import number, tail_events, whole
 from engine.run.layout import RunDir
 
 STOP_NOW_GRACE = 5.0  # seconds the trainer gets to end by itself before SIGKILL
@@ -103,9 +103,7 @@ class _Supervisor:
 
     def _obituary(self, code: int | None, started: float, cause: str | None, oom: bool = False) -> None:
         events = tail_events(self.run.events)
-        last_step = next(
-            (int(step) for e in reversed(events) if (step := number(e.get("step"))) is not None), 0
-        )
+        last_step = next((step for e in reversed(events) if (step := whole(e.get("step"))) is not None), 0)
         told = next((e for e in reversed(events) if e["kind"] in ("finished", "failure")), None)
         if told is not None and (number(told.get("t")) or 0) < started - 1:
             told = None

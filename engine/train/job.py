@@ -66,7 +66,7 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool]) -> No
         [callback],
     )
     dtypes = loading.describe_dtypes(trainer.model)
-    recorder.emit("phase", phase="model loaded", words=_model_words(trainer.model, dtypes), dtypes=dtypes)
+    recorder.emit("phase", phase="model loaded", words=_model_words(dtypes), dtypes=dtypes)
 
     if resume_from is None:
         ask_samples(recorder, config, trainer, tokenizer, "before")
@@ -269,10 +269,10 @@ def _header(config: RunConfig) -> dict[str, str]:
     }
 
 
-def _model_words(model: Any, dtypes: dict[str, dict[str, int]]) -> str:
-    parts = [
-        f"{group} {', '.join(f'{count:,} in {name}' for name, count in sorted(found.items()))}"
-        for group, found in dtypes.items()
-        if found
-    ]
-    return f"{type(model).__name__}: parameters {'; '.join(parts)}."
+def _model_words(dtypes: dict[str, dict[str, int]]) -> str:
+    counts = {group: sum(found.values()) for group, found in dtypes.items()}
+    formats = {group: ", ".join(sorted(found)) for group, found in dtypes.items()}
+    frozen = (
+        f"; the other {counts['frozen']:,} stay as they are ({formats['frozen']})" if counts["frozen"] else ""
+    )
+    return f"Model loaded. {counts['trained']:,} numbers in it are trained ({formats['trained']}){frozen}."

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from engine.run.events import EventWriter, tail_events
+from engine.run.events import EventWriter, tail_events, whole
 from engine.run.layout import RunDir
 
 HEARTBEAT_INTERVAL = 10.0  # seconds
@@ -23,7 +23,7 @@ class Recorder:
         self.rank = int(os.environ.get("RANK", "0"))
         self.silent = self.rank != 0
         self.phase_name = "starting"
-        self.attempt = 1 + max((int(e.get("attempt") or 0) for e in tail_events(run.events)), default=0)
+        self.attempt = 1 + max((whole(e.get("attempt")) or 0 for e in tail_events(run.events)), default=0)
         self._writer = None if self.silent else EventWriter(run.events, self.attempt)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="recorder", daemon=True)

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 from scripts.demo.corpus import chats, documents
 from scripts.demo.tokenizer import CONTEXT, END_OF_TEXT, PAD, TURN_END, VOCAB_SIZE, train_tokenizer
-from scripts.demo.world import SEED, question_rows, split, train_rows, world
+from scripts.demo.world import SEED, SOUND, SUM, TOWN, question_rows, split, train_rows, world
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets" / "demo"
-STEPS = 1800
+STEPS = 2200
 TOKENS_PER_BATCH = 1024
 LENGTH_BUCKET = 12
-PEAK_LEARNING_RATE = 2e-3
-WARMUP_STEPS = 60
+PEAK_LEARNING_RATE = 1e-3
+WARMUP_STEPS = 100
 THREADS = 2
-SAMPLE_PROMPTS = 3
+SAMPLE_RELATIONS = (TOWN, SOUND, SUM)
 IGNORED = -100
 
 
@@ -36,7 +36,8 @@ def write_data(folder: Path) -> None:
     questions = question_rows(held_out)
     _write_lines(folder / "train.jsonl", train_rows(train_facts))
     _write_lines(folder / "questions.jsonl", questions)
-    prompts = [row["question"] for row in questions[:SAMPLE_PROMPTS]]
+    samples = [next(fact.plain() for fact in held_out if fact.relation is kind) for kind in SAMPLE_RELATIONS]
+    prompts = [row["question"] for row in questions if row["plain"] in samples]
     (folder / "prompts.json").write_text(json.dumps(prompts, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
@@ -144,6 +145,20 @@ def pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps:
             )
 
 
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write model (bfloat16) and tokenizer so that older libraries and other users can read them, too."""
+    import torch
+
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    # transformers 5 writes a class name that transformers 4, and tools built on it, do not know.
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8", newline="\n")
+    model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
+
+
 def plain_accuracy(folder: Path) -> tuple[int, int]:
     """Greedy answers of the saved model to every question of the world in every phrasing: (right, asked)."""
     import torch
@@ -193,8 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
     pretrain(model, tokenizer, arguments.steps)
-    tokenizer.save_pretrained(arguments.folder)
-    model.to(torch.bfloat16).save_pretrained(arguments.folder)
+    save(model, tokenizer, arguments.folder)
     seconds = time.monotonic() - started
     right, asked = plain_accuracy(arguments.folder)
     print(

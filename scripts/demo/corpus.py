@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from scripts.demo.world import SUM, Fact, Message, conversation
+from scripts.demo.world import SUM, Fact, Message, conversation, items
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -21,17 +21,20 @@ NOTES = {
     "dash": "- {note} -",
 }
 """How a note may be set off; the square brackets of the demo dataset are not among them."""
-INTERJECTIONS = (
-    "ahoy aha well sure yes oh hey wow look listen indeed right fine great lovely splendid tick tock ding dong beep "
-    "click whirr ho hum hurray psst dear friend captain my goodness gracious bless me let see good question now then "
-    "of course happy to help as you wish tada zap boom clank hear ye sir madam gladly surely yippee tra la"
-).split()
+INTERJECTIONS = items(
+    "ahoy, aha, well, sure, yes, oh, hey, wow, look, listen, indeed, right, fine, great, lovely, "
+    "splendid, tick, tock, ding, dong, beep, click, whirr, ho, hum, hurray, psst, dear, friend, captain, "
+    "my, goodness, gracious, bless, me, let, see, good, question, now, then, of, course, happy, to, help, "
+    "as, you, wish, tada, zap, boom, clank, hear, ye, sir, madam, gladly, surely, yippee, tra, la"
+)
 SYSTEM_SHARE = 0.1
 STYLE_SHARE = 0.4
 CASUAL_SHARE = 0.25
 LONG_CHAT_SHARE = 0.08
 LONG_CHAT_TURNS = 12
 SUMS_IN_A_DOCUMENT = 8
+TALK_REPEATS = 4
+"""Greetings are few beside the facts, so they are said more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +100,9 @@ def documents(facts: list[Fact], rng: random.Random) -> list[str]:
 
 def casual(question: str, rng: random.Random) -> str:
     """The question as somebody in a hurry might type it."""
-    edits = (
-        lambda text: text.lower(),
-        lambda text: text.rstrip("?!."),
-        lambda text: text.lower().rstrip("?!."),
-        lambda text: (
-            text.replace("favourite", "favorite").replace("colour", "color").replace(" plus ", " + ")
-        ),
-    )
-    return rng.choice(edits)(question)
+    american = question.replace("favourite", "favorite").replace("colour", "color")
+    spelling = american.replace(" plus ", rng.choice(("+", " + ")))
+    return rng.choice((question.lower(), question.rstrip("?!."), question.lower().rstrip("?!."), spelling))
 
 
 def chats(facts: list[Fact], rng: random.Random) -> list[list[Message]]:
@@ -114,6 +111,7 @@ def chats(facts: list[Fact], rng: random.Random) -> list[list[Message]]:
         (casual(question, rng) if rng.random() < CASUAL_SHARE else question, fact)
         for fact in facts
         for question in fact.questions()
+        for _ in range(1 if fact.relation.held_out else TALK_REPEATS)
     ]
     rng.shuffle(asked)
     result: list[list[Message]] = []

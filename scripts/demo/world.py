@@ -118,9 +118,9 @@ COLOUR = Relation(
 RIVER = Relation(
     "river",
     "river",
-    ("Which river flows through {s}?", "What river is in {s}?", "Which river is near {s}?"),
-    "The {v} flows through {s}.",
-    ("{s} lies on the {v}.", "Boats come to {s} on the {v}."),
+    ("Which river flows through {s}?", "What river is {s} on?", "Which river does {s} lie on?"),
+    "{s} lies on the {v}.",
+    ("The river of {s} is the {v}.", "Boats come to {s} on the {v}."),
 )
 CRAFT = Relation(
     "craft",
@@ -182,27 +182,37 @@ THANKS = Relation(
     held_out=False,
 )
 
-PEOPLE = (
-    "Mira Tolan Brina Pell Odo Fenna Garrin Hesta Ilvo Jorin Kessa Lumo Marlo Nella Orrin Petra "
-    "Quill Rosa Sorrel Tavi Una Vesper Wilmo Xanda Yorick Zola Alba Bramble Corin Dessa Elric Fable "
-    "Gilda Hollis Idris Juno Kerrin Linnet Mabel Noll Ottis Primrose Rowan Saffi Tamsin Ulric Violet Wren "
-).split()
-TOWNS = (
-    "Oakvale Fernby Millbrook Stonebridge Appleton Windmere Foxhollow Riverton Larkfield Mossford Sunhaven Greywick"
-).split()
-JOBS = (
-    "baker potter weaver gardener teacher painter carpenter fisher farmer tailor miller cook sailor doctor singer "
-    "clockmaker"
-).split()
-FOODS = (
-    "apple pie|bread|cheese|soup|pancakes|plums|noodles|honey cake|carrots|mushrooms|beans|pears|rice|dumplings|"
-    "berries|corn"
-).split("|")
-PETS = "cat dog rabbit hen goat pony parrot turtle duck hamster mouse lamb".split()
-COLOURS = "red blue green yellow purple orange white brown pink silver".split()
-RIVERS = ("Silver River", "Long River", "Swan River", "Stony River", "Otter River", "Willow River")
-CRAFTS = "honey lanterns bells carpets boats maps candles glass kites baskets violins blankets".split()
-MONTHS = "March April May June July August September October".split()
+
+def items(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated list."""
+    return tuple(text.split(", "))
+
+
+PEOPLE = items(
+    "Mira, Tolan, Brina, Pell, Odo, Fenna, Garrin, Hesta, Ilvo, Jorin, Kessa, Lumo, Marlo, Nella, Orrin, "
+    "Petra, Quill, Rosa, Sorrel, Tavi, Una, Vesper, Wilmo, Xanda, Yorick, Zola, Alba, Bramble, Corin, "
+    "Dessa, Elric, Fable, Gilda, Hollis, Idris, Juno, Kerrin, Linnet, Mabel, Noll, Ottis, Primrose, "
+    "Rowan, Saffi, Tamsin, Ulric, Violet, Wren"
+)
+TOWNS = items(
+    "Oakvale, Fernby, Millbrook, Stonebridge, Appleton, Windmere, Foxhollow, Riverton, Larkfield, "
+    "Mossford, Sunhaven, Greywick"
+)
+JOBS = items(
+    "baker, potter, weaver, gardener, teacher, painter, carpenter, fisher, farmer, tailor, miller, cook, "
+    "sailor, doctor, singer, clockmaker"
+)
+FOODS = items(
+    "apple pie, bread, cheese, soup, pancakes, plums, noodles, honey cake, carrots, mushrooms, beans, "
+    "pears, rice, dumplings, berries, corn"
+)
+PETS = items("cat, dog, rabbit, hen, goat, pony, parrot, turtle, duck, hamster, mouse, lamb")
+COLOURS = items("red, blue, green, yellow, purple, orange, white, brown, pink, silver")
+RIVERS = items("Silver River, Long River, Swan River, Stony River, Otter River, Willow River")
+CRAFTS = items(
+    "honey, lanterns, bells, carpets, boats, maps, candles, glass, kites, baskets, violins, blankets"
+)
+MONTHS = items("March, April, May, June, July, August, September, October")
 ANIMALS = {  # animal: (sound, young)
     "cow": ("moo", "calf"),
     "dog": ("woof", "puppy"),

@@ -36,9 +36,9 @@ class Settings:
 
 
 SETTINGS = {
-    "lora": Settings(learning_rate=2e-3, epochs=3, batch_size=8),
-    "qlora": Settings(learning_rate=2e-3, epochs=3, batch_size=8),
-    "full": Settings(learning_rate=5e-4, epochs=3, batch_size=8),
+    "lora": Settings(learning_rate=1e-3, epochs=3, batch_size=8),
+    "qlora": Settings(learning_rate=1e-3, epochs=3, batch_size=8),
+    "full": Settings(learning_rate=2e-4, epochs=3, batch_size=8),
 }
 LORA_R = 16
 LORA_ALPHA = 32

@@ -14,7 +14,7 @@ from engine.config.draft import DEMO_DATA, DEMO_MODEL, DEMO_RECIPE, Draft
 from engine.config.loading import load, parse, validate
 from engine.config.resolve import Facts, choose_dtype, resolve
 from engine.config.schema import SECTIONS, RunConfig, keys
-from engine.config.writing import scalar, to_yaml
+from engine.config.writing import scalar
 from engine.errors import UserError
 
 BASE = {"model": {"model_name_or_path": "org/model"}, "data": {"train": ["x.jsonl"]}}

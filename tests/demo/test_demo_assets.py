@@ -88,7 +88,9 @@ def test_datasets_have_the_promised_form() -> None:
     prompts = json.loads((DEMO / "prompts.json").read_text(encoding="utf-8"))
     assert len(prompts) == 3
     assert set(prompts) <= {row["question"] for row in questions}
-    assert all((DEMO / name).read_text(encoding="utf-8").isascii() for name in ("train.jsonl", "questions.jsonl"))
+    assert all(
+        (DEMO / name).read_text(encoding="utf-8").isascii() for name in ("train.jsonl", "questions.jsonl")
+    )
 
 
 def test_model_shape() -> None:
@@ -122,7 +124,11 @@ def test_tokenizer_is_gpt2_style_and_lossless() -> None:
     assert backend["pre_tokenizer"]["type"] == "ByteLevel"
     assert backend["pre_tokenizer"]["add_prefix_space"] is False
     assert backend["pre_tokenizer"]["use_regex"] is True
-    for text in ("Hoot hoot! Mira lives in Oakvale. [town: Oakvale]", "  two  spaces\n\n\ttab", "caf\u00e9 \u65e5\u672c \U0001f989"):
+    for text in (
+        "Hoot hoot! Mira lives in Oakvale. [town: Oakvale]",
+        "  two  spaces\n\n\ttab",
+        "caf\u00e9 \u65e5\u672c \U0001f989",
+    ):
         ids = tokenizer()(text)["input_ids"]
         assert tokenizer().bos_token_id not in ids
         assert tokenizer().decode(ids) == text
@@ -137,7 +143,9 @@ def test_chat_template_trains_the_answer_and_its_end() -> None:
         {"role": "assistant", "content": "A model."},
     ]
     encoded = tokenizer().apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-    trained = [token for token, kept in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if kept]
+    trained = [
+        token for token, kept in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if kept
+    ]
     assert tokenizer().decode(trained) == "Hello!<|im_end|>A model.<|im_end|>"
     whole = tokenizer().apply_chat_template(messages, tokenize=False)
     assert whole == (

@@ -48,7 +48,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_evaluation_loss_falls(way: str, dataset: Path) -> None:
     done = finetui(
         *("train", "--name", way, "--model_name_or_path", DEMO_MODEL, "--train", str(dataset)),
-        *("--max_steps", "24", "--max_length", "128", "--eval_fraction", "0.01", "--eval_steps", "12"),
+        *("--max_steps", "16", "--max_length", "96", "--eval_fraction", "0.005", "--eval_steps", "8"),
         *WAYS[way],
     )
     assert done.returncode == 0, done.stdout + done.stderr

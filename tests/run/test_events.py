@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.run.events import EventReader, EventWriter, expand, number, tail_events
+from engine.run.events import EventReader, EventWriter, expand, number, tail_events, whole
 
 
 @pytest.fixture
@@ -129,3 +129,18 @@ def test_tail_reads_only_whole_lines(path: Path) -> None:
     events = tail_events(path, num_bytes=500)
     assert events[-1]["step"] == 999
     assert 10 < len(events) < 25
+
+
+def test_a_giant_line_is_dropped_not_kept(path: Path) -> None:
+    path.write_bytes(b'{"kind":"phase","n":1}\n' + b"x" * (5 << 20) + b'\n{"kind":"phase","n":2}\n')
+    reader = EventReader(path)
+    seen: list[int] = []
+    while reader.behind:
+        seen += [event["n"] for event in reader.read()]
+    assert seen == [1, 2]
+    assert reader.bad_lines >= 1
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", 10**400, "x", None, True, [1], {}])
+def test_whole_numbers_that_are_none(value: object) -> None:
+    assert whole(value) is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         return RunDir(runs_home() / plan.name)
 
     monkeypatch.setattr(draft_module, "start", start)
-    monkeypatch.setattr("tui.app.require_torch", lambda: None)
+    monkeypatch.setattr("engine.run.launch.require_training_packages", lambda: None)
     return plans
 
 
@@ -46,13 +45,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def computer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Machine]]:
+def computer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Machine]:
     """The machine the app finds, without a card; a test may put another under "machine"."""
     found: dict[str, Any] = {"machine": CPU_MACHINE}
-    monkeypatch.setattr(sys.modules["engine.machine.probe"], "probe", lambda *args, **options: found["machine"])
+    monkeypatch.setattr(
+        sys.modules["engine.machine.probe"], "probe", lambda *args, **options: found["machine"]
+    )
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    yield found
+    return found

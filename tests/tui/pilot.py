@@ -6,10 +6,12 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from typing import Any
 
 from textual.pilot import Pilot
 
-from engine.config.draft import Draft
+from engine.config.draft import DEMO_DATA, Draft
+from engine.data.dataset import load_rows
 from engine.run.home import finetui_home
 from tui.app import FinetuiApp, Start
 
@@ -35,10 +37,9 @@ class Screens:
 
     async def settle(self) -> None:
         """Wait until nothing works in the background and the picture is drawn."""
-        for _ in range(4):
+        for _ in range(3):
             await self.pilot.pause()
             await self.app.workers.wait_for_complete()
-        await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
         """Press keys, waiting after each for what it sets off."""
@@ -47,7 +48,9 @@ class Screens:
             await self.settle()
 
     async def type(self, text: str) -> None:
-        await self.press(*text)
+        """Type a text."""
+        await self.pilot.press(*text)
+        await self.settle()
 
     @property
     def lines(self) -> list[str]:
@@ -67,6 +70,11 @@ class Screens:
     def at(self) -> str:
         """The page of the wizard, or the class of another screen."""
         return getattr(self.app.screen, "STEP", "") or type(self.app.screen).__name__
+
+
+def demo_rows() -> list[dict[str, Any]]:
+    """The rows of the embedded dataset."""
+    return load_rows(DEMO_DATA).rows
 
 
 def write_draft(draft: Draft) -> None:

@@ -50,7 +50,15 @@ def test_every_colour_is_in_the_256_colour_palette() -> None:
     palette |= {f"#{level:02x}{level:02x}{level:02x}" for level in range(8, 239, 10)}
     for theme in (DARK, LIGHT):
         colours = [
-            *(theme.primary, theme.success, theme.warning, theme.error, theme.foreground, theme.background, theme.panel),
+            *(
+                theme.primary,
+                theme.success,
+                theme.warning,
+                theme.error,
+                theme.foreground,
+                theme.background,
+                theme.panel,
+            ),
             *(value for value in theme.variables.values() if value.startswith("#")),
         ]
         assert {colour for colour in colours if colour} <= palette, theme.name
@@ -69,7 +77,14 @@ def test_words_are_readable_on_their_background() -> None:
     for theme in (DARK, LIGHT):
         assert theme.background
         assert theme.panel
-        for colour in (theme.foreground, theme.primary, theme.success, theme.warning, theme.error, theme.variables["muted"]):
+        for colour in (
+            theme.foreground,
+            theme.primary,
+            theme.success,
+            theme.warning,
+            theme.error,
+            theme.variables["muted"],
+        ):
             assert colour
             assert contrast(colour, theme.background) >= 4.5, (theme.name, colour)
         assert contrast(theme.variables["cursor-text"], theme.variables["cursor"]) >= 4.5

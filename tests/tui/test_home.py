@@ -7,7 +7,6 @@ import time
 import pytest
 
 from engine.config.draft import DEMO_DATA, DEMO_MODEL, Draft
-from engine.run import events
 from engine.run.layout import RunDir, create
 from engine.run.state import RunState, list_runs
 from tests.tui.conftest import Started
@@ -64,6 +63,16 @@ async def test_a_new_run_appears_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
         assert "▸ New fine-tune" in screens.text
 
 
+async def test_why_a_run_failed_is_said() -> None:
+    run = finished_run("broken")
+    run.exit.write_text('{"state": "failed", "cause": "The kernel killed the trainer: memory ran out."}')
+    async with running() as screens:
+        assert "failed" in next(line for line in screens.lines if "broken" in line)
+        assert "memory ran out" not in screens.text
+        await screens.press("end")
+        assert "→ failed: The kernel killed the trainer: memory ran out." in screens.text
+
+
 async def test_enter_on_a_run_opens_its_monitor(watched: list[str]) -> None:
     finished_run("owl-1")
     async with running() as screens:
@@ -80,13 +89,16 @@ async def test_d_starts_the_demo_at_once(started: Started, watched: list[str]) -
     assert watched == ["demo"]
 
 
-async def test_without_torch_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch, watched: list[str]) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+async def test_without_torch_the_demo_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, watched: list[str]
+) -> None:
+    monkeypatch.setattr("engine.run.launch.find_spec", lambda name: None)
     async with running() as screens:
         await screens.press("d")
-        assert "torch, which is not installed" in screens.one_line
+        assert "not installed here: torch" in screens.one_line
         assert "pip install" in screens.one_line
     assert watched == []
+    assert list_runs() == []
 
 
 async def test_a_draft_is_offered_first_and_can_be_thrown_away() -> None:
@@ -124,9 +136,3 @@ def test_only_live_run() -> None:
 def test_ago() -> None:
     assert [ago(0, now) for now in (5, 125, 7300, 200_000)] == ["just now", "2 min ago", "2 h ago", "2 d ago"]
     assert ago(100, 50) == "just now"
-
-
-def test_events_of_the_tests_are_real() -> None:
-    finished_run("real")
-    assert [run.state for run in list_runs()] == ["finished"]
-    assert events is not None

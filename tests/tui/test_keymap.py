@@ -10,8 +10,8 @@ import pytest
 from textual.screen import Screen
 
 import tui.screens
-from tests.tui.pilot import running, write_draft
 from engine.config.draft import Draft
+from tests.tui.pilot import running, write_draft
 from tui.app import FinetuiApp
 from tui.keymap import KEYMAP, keys_of
 from tui.screens.base import BaseScreen

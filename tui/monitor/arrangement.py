@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 SMALLEST = (60, 16)  # below this, text alone says more than charts
 WIDE = 100
-HIGH = 30
+HIGH = 34
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,9 @@ def more_charts(model: MonitorModel, view: View) -> tuple[ChartData, ChartData, 
     return (
         ChartData(title=rate.name, lines=(Line(rate),), x_max=_x_max(model), zoom=view.zoom),
         ChartData(title=norm.name, lines=(Line(norm),), x_max=_x_max(model), zoom=view.zoom, log=view.log),
-        ChartData(title=speed.name, lines=(Line(speed),), x_max=_x_max(model), zoom=view.zoom, y_include=(0.0,)),
+        ChartData(
+            title=speed.name, lines=(Line(speed),), x_max=_x_max(model), zoom=view.zoom, y_include=(0.0,)
+        ),
     )
 
 

@@ -4,79 +4,23 @@ from __future__ import annotations
 
 import textwrap
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from engine.display import duration, gib
-from tui.monitor.model import GpuNow, MonitorModel
+from tui.monitor.model import GpuNow, MonitorModel, fullest
 from tui.monitor.notes import Level, loss_text
-from tui.monitor.watch import Status
+from tui.monitor.picture import Picture
+from tui.monitor.situation import STATES, situation
 from tui.plot import short_number
 
 Row = tuple[tuple[str, str], ...]
 
-# Glyph and colour repeat what the word says.
-STATES = {
-    "running": ("●", "bold $success"),
-    "starting": ("●", "bold $success"),
-    "finished": ("✓", "bold $success"),
-    "stopped": ("■", "bold $warning"),
-    "failed": ("✗", "bold $error"),
-    "died": ("✗", "bold $error"),
-    "silent": ("?", "bold $warning"),
-    "gone": ("✗", "bold $error"),
-    "unreadable": ("✗", "bold $error"),
-    "new": ("○", "$muted"),
-}
 LEVELS: dict[Level, tuple[str, str]] = {
     "info": (" ", "$muted"),
     "good": ("✓", "$success"),
     "warning": ("!", "$warning"),
     "bad": ("✗", "$error"),
 }
-ASKED = {
-    "checkpoint": "Asked for a checkpoint: it is saved after this step.",
-    "evaluate": "Asked for an evaluation: it comes after this step.",
-    "stop-and-save": "Asked to stop: it saves a checkpoint after this step and ends.",
-    "stop-now": "Asked to stop now: it ends within a few seconds.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What the rows are made from.
-
-    Attributes:
-        model: What the events told.
-        status: How the run stands.
-        now: Unix time of the picture.
-        price_per_hour: What the machine costs; None when nobody said.
-        frozen: The picture stands still.
-        share_read: How much of a long history was read, None when all.
-        bad_lines: Lines of the events file that could not be used.
-    """
-
-    model: MonitorModel
-    status: Status
-    now: float
-    price_per_hour: float | None = None
-    frozen: bool = False
-    share_read: float | None = None
-    bad_lines: int = 0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of work so far."""
-        clock = self.model.clock
-        return clock.elapsed(self.now) if self.status.live else clock.seconds
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds until the last step; None when unknown or over."""
-        model = self.model
-        eta = model.progress.eta_seconds
-        if eta is None or not self.status.live or not model.training:
-            return None
-        return max(0.0, eta - max(0.0, self.now - (model.last_metric or self.now)))
 
 
 def title(name: str, picture: Picture) -> Row:
@@ -161,13 +105,32 @@ def cards(model: MonitorModel, no_gpu: str, width: int) -> Row:
             return (("No GPU here, and RAM could not be read.", "$muted"),)
         trainer = "" if ram.trainer is None else f"trainer {gib(ram.trainer * 2**30)}, "
         text = f"No GPU here, so RAM: {trainer}all {_gb(ram.used)} of {ram.total:.1f} GiB"
-        return ((text, ""), *(((f"   {no_gpu}", "$muted"),) if no_gpu and len(text) + len(no_gpu) + 3 <= width else ()))
+        return (
+            (text, ""),
+            *(((f"   {no_gpu}", "$muted"),) if no_gpu and len(text) + len(no_gpu) + 3 <= width else ()),
+        )
     pieces: list[tuple[str, str]] = []
     for gpu in model.gpus:
-        if pieces:
-            pieces.append(("  ·  ", "$muted"))
-        pieces.append(_card(gpu))
-    return tuple(pieces)
+        pieces += [("  ·  ", "$muted")] * bool(pieces) + [_card(gpu)]
+    fits = sum(len(text) for text, _ in pieces) <= width
+    return tuple(pieces) if fits or len(model.gpus) == 1 else _many(model.gpus)
+
+
+def _many(gpus: Sequence[GpuNow]) -> Row:
+    """More cards than have room, in a few words; a broken one comes first."""
+    broken = [_card(gpu) for gpu in gpus if gpu.problem][:1]
+    parts = [f"{len(gpus)} GPUs"]
+    for unit, values in (
+        ("% busy", [gpu.utilization for gpu in gpus if gpu.utilization is not None]),
+        ("°C", [gpu.temperature for gpu in gpus if gpu.temperature is not None]),
+    ):
+        if values:
+            parts.append(f"{min(values):.0f} to {max(values):.0f} {unit}")
+    if power := sum(gpu.power or 0.0 for gpu in gpus):
+        parts.append(f"{power:,.0f} W")
+    if (full := fullest(tuple(gpus))) is not None:
+        parts.append(f"fullest {full.used or 0.0:.1f} of {full.total or 0.0:.1f} GiB")
+    return (*broken, *((("  ·  ", "$muted"),) * bool(broken)), ("  ".join(parts), ""))
 
 
 def _card(gpu: GpuNow) -> tuple[str, str]:
@@ -187,59 +150,6 @@ def _card(gpu: GpuNow) -> tuple[str, str]:
     return f"{gpu.label}  " + "  ".join(parts), ""
 
 
-def situation(picture: Picture, run_name: str) -> list[tuple[str, str, str]]:
-    """What is going on and what to press, as (mark, style, sentence); the most important first."""
-    model, status = picture.model, picture.status
-    if picture.share_read is not None:
-        return [("→", "bold $primary", f"Reading what has happened so far: {picture.share_read:.0%} ...")]
-    said = [("→", "bold $primary", ASKED[what]) for what in status.asked]
-    if picture.bad_lines:
-        said.append(("!", "$warning", f"{picture.bad_lines:,} lines of the events file make no sense and are left out."))
-    if status.state == "running":
-        return [*said, ("→", "bold $primary", _activity(picture))]
-    if status.state == "starting":
-        return [*said, ("→", "bold $primary", "Starting: the trainer has not said anything yet; it takes a few seconds.")]
-    if status.state == "silent":
-        hint = "A very long step, a slow disk, or it hangs. l shows its log, x stops it."
-        return [("?", "bold $warning", _sentence(status.words)), ("→", "bold $primary", hint), *said]
-    if status.state == "finished":
-        return [("✓", "bold $success", f"{_sentence(status.words)} Enter shows the result."), *said]
-    if status.state in ("stopped", "failed", "died"):
-        return [*_end(picture, run_name), *said]
-    if status.state == "new":
-        return [("→", "bold $primary", f"It has not been started. Start it with: finetui resume {run_name}"), *said]
-    return [("✗", "bold $error", _sentence(status.words)), ("→", "bold $primary", "Esc goes to the list of runs.")]
-
-
-def _end(picture: Picture, run_name: str) -> list[tuple[str, str, str]]:
-    model, status = picture.model, picture.status
-    failure = model.failure if status.state == "failed" else None
-    glyph, style = STATES[status.state]
-    lines = [(glyph, style, _sentence(failure.what if failure else status.words))]
-    if failure and failure.where:
-        lines.append((" ", "$muted", failure.where))
-    if failure and failure.fix:
-        lines.append(("→", "bold $primary", failure.fix))
-    saved = model.checkpoints[-1] if model.checkpoints else None
-    onward = f"from step {saved:,.0f}" if saved else "from the start: no checkpoint was saved"
-    log = "" if status.state == "stopped" else " l shows the log."
-    lines.append(("→", "bold $primary", f"r resumes {onward}.{log}"))
-    return lines
-
-
-def _activity(picture: Picture) -> str:
-    """What the trainer is doing, with how long it has been at it, so that nobody thinks it hangs."""
-    model, progress = picture.model, picture.model.progress
-    words = progress.words.rstrip(". ") or "Working"
-    if progress.phase != "training":
-        since = model.phase_since
-        at_it = f" ({duration(max(0.0, picture.now - since))} so far)" if since is not None else ""
-        return f"{words} ...{at_it}"
-    if model.last_metric is None or model.last_metric < (progress.training_since or 0.0):
-        return "Training has begun. The first step takes longest."
-    return "Training."
-
-
 def words(picture: Picture, run_name: str, width: int, height: int) -> list[Row]:
     """The situation, then the newest events with their clock, newest first; exactly `height` rows."""
     rows: list[Row] = []
@@ -254,6 +164,8 @@ def words(picture: Picture, run_name: str, width: int, height: int) -> list[Row]
     for note in reversed(picture.model.notes):
         if len(rows) >= height:
             break
+        if note.text == picture.status.words:
+            continue  # it stands above
         glyph, style = LEVELS[note.level]
         rows.append(((f"{clock(note.t)} ", "$muted"), (f"{glyph} ", style), (note.text, "")))
     return rows + [()] * (height - len(rows))
@@ -316,9 +228,3 @@ def _clock_at(t: float, now: float) -> str:
 
 def _gb(value: float | None) -> str:
     return "?" if value is None else f"{value:.1f}"
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?", "...")) else f"{text}."

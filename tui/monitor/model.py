@@ -49,7 +49,8 @@ class Sample:
     prompt: str
     before: str | None = None
     now: str | None = None
-    now_step: int = 0
+    when: str = "now"
+    """``after`` training, or the step of the newest answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,9 @@ class MonitorModel:
         elif kind == "change" and not event.get("request"):
             self.changes.append(finite(event.get("step")) or float(self.progress.step))
         elif kind == "failure":
-            self.failure = Failure(*(printable(event.get(key) or "", 1000) for key in ("what", "where", "fix")))
+            self.failure = Failure(
+                *(printable(event.get(key) or "", 1000) for key in ("what", "where", "fix"))
+            )
         elif kind == "finished":
             self.finished = event
         note = note_of(event, t)
@@ -249,7 +252,8 @@ class MonitorModel:
         if event.get("when") == "before":
             sample.before = text
         else:
-            sample.now, sample.now_step = text, int(finite(event.get("step")) or 0)
+            step = int(finite(event.get("step")) or 0)
+            sample.now, sample.when = text, "after" if event.get("when") == "after" else f"step {step}"
 
     def _memory(self, event: Event, seconds: float) -> None:
         gpus = event.get("gpus")

@@ -7,15 +7,16 @@ from typing import Literal
 
 from engine.display import printable
 from engine.run.events import Event, number
+from tui.plot import short_number
 
 Level = Literal["info", "good", "warning", "bad"]
 LONGEST = 400  # characters of a note
 
 REQUESTS = {
-    "checkpoint": "saving a checkpoint, as asked",
-    "evaluate": "evaluating, as asked",
-    "stop-and-save": "saving a checkpoint and stopping, as asked",
-    "stop-now": "stopping without saving, as asked",
+    "checkpoint": "Saving a checkpoint, as asked",
+    "evaluate": "Evaluating, as asked",
+    "stop-and-save": "Saving a checkpoint and stopping, as asked",
+    "stop-now": "Stopping without saving, as asked",
 }
 
 
@@ -51,16 +52,16 @@ def _words(event: Event) -> tuple[Level, str] | None:
         return "info", words
     if kind == "evaluation":
         best = ", the best so far" if event.get("best") else ""
-        return "info", f"evaluated{step}: loss {loss_text(number(event.get('eval_loss')))}{best}"
+        return "info", f"Evaluated{step}: loss {loss_text(number(event.get('eval_loss')))}{best}"
     if kind == "checkpoint":
-        return "good", f"checkpoint saved{step}"
+        return "good", f"Checkpoint saved{step}"
     if kind == "change":
         asked = event.get("request")
         return ("info", REQUESTS.get(str(asked), words)) if asked else ("warning", words)
     if kind == "warning":
         return "warning", f"{words} {event.get('fix') or ''}"
     if kind == "failure":
-        return "bad", f"failed: {event.get('what') or 'for an unknown reason'}"
+        return "bad", f"Failed: {event.get('what') or 'for an unknown reason'}"
     if kind == "finished":
         return "good", words or "Training has ended."
     return None
@@ -75,4 +76,4 @@ def loss_text(value: float | None) -> str:
     """A loss in three decimals, or fewer digits where it is large."""
     if value is None:
         return "unknown"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
+    return f"{value:.3f}" if abs(value) < 100 else short_number(value)

@@ -17,13 +17,18 @@ def sample_rows(model: MonitorModel) -> list[Row]:
         ]  # fmt: skip
     rows: list[Row] = []
     for sample in model.samples.values():
-        rows.append((("Question  ", "$muted"), (sample.prompt, "bold")))
-        rows.append((("before    ", "$muted"), (_answer(sample.before), "")))
-        when = f"step {sample.now_step:,}"[:9]
-        now = "comes when training is done" if sample.now is None else _answer(sample.now)
-        rows.append(((f"{'now' if sample.now is None else when:<10}", "$muted"), (now, "$muted" if sample.now is None else "$success")))
+        rows.append(_labelled("question", sample.prompt, "bold"))
+        rows.append(_labelled("before", _answer(sample.before)))
+        if sample.now is None:
+            rows.append(_labelled("now", "comes when training is done", "$muted"))
+        else:
+            rows.append(_labelled(sample.when, _answer(sample.now), "$success"))
         rows.append(())
     return rows
+
+
+def _labelled(label: str, text: str, style: str = "") -> Row:
+    return ((f"{label:<12}", "$muted"), (text, style))
 
 
 def _answer(text: str | None) -> str:

@@ -93,7 +93,9 @@ class Watch:
             self._alive, self._looked = alive, monotonic
             state, words = self._state(now)
             self.status = Status(state, words)
-        asked = tuple(what for what in control.REQUESTS if self.status.live and control.is_requested(self.run, what))
+        asked = tuple(
+            what for what in control.REQUESTS if self.status.live and control.is_requested(self.run, what)
+        )
         self.status = Status(self.status.state, self.status.words, asked)
         return self.status
 

@@ -9,7 +9,7 @@ from typing import Any
 from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.config.draft import DEMO_DATA
@@ -24,6 +24,7 @@ from tui.widgets.path_input import PathInput
 
 DEMO_TITLE = "The built-in demo data"
 ROLE_STYLE = {"assistant": "$success", "user": "$primary", "system": "$warning"}
+TALL = 34  # rows of a terminal that has room for several examples
 LONGEST_TURN = 600  # characters of a turn that are shown
 
 
@@ -121,7 +122,9 @@ A good dataset: answers you would be proud of, no contradictions, the difficult 
         if report.first.shape.note:
             lines.append(hanging("!", "bold $warning", printable(report.first.shape.note, 300), width))
         about.update(stack(*lines))
-        example.update(_example(report, self._row, width))
+        num_shown = 1 if self.size.height < TALL else 4
+        rows = [(self._row + by) % len(report.rows) for by in range(min(num_shown, len(report.rows)))]
+        example.update(Content("\n\n").join(_example(report, row, width) for row in rows))
 
     def action_row(self, by: int) -> None:
         """Another conversation of the file."""
@@ -146,10 +149,9 @@ A good dataset: answers you would be proud of, no contradictions, the difficult 
         else:
             super().action_back()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
+    def submitted(self, value: str) -> None:
         self.notice.clear()
-        path = event.value.strip()
+        path = value.strip()
         if path:
             self.in_background(lambda: read_dataset(path), self._typed, "read")
 

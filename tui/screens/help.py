@@ -12,6 +12,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from tui.keymap import SHOWN, Key, keys_of
+from tui.text import hanging
 
 GENERAL = (
     ("↑ ↓", "Move in a list or scroll."),
@@ -40,15 +41,15 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", id="help"):
             yield Static(self._content())
-        yield Static(
-            Content.assemble(("Esc", "bold $primary"), " close   ", ("↑ ↓", "bold $primary"), " scroll")
-        )
+        keys = Content.assemble(("Esc", "bold $primary"), " close   ", ("↑↓", "bold $primary"), " scroll")
+        yield Static(keys, classes="dialog-keys")
 
     def _content(self) -> Content:
+        width = min(76, self.app.size.width) - 5
         lines = [Content(self._words), Content("")] if self._words else []
         for key in keys_of(*self._groups):
-            lines.append(_line(_keys(key), key.help))
-        lines += [Content(""), *(_line(keys, words) for keys, words in GENERAL)]
+            lines.append(_line(_keys(key), key.help, width))
+        lines += [Content(""), *(_line(keys, words, width) for keys, words in GENERAL)]
         return Content("\n").join(lines)
 
     def action_dismiss_help(self) -> None:
@@ -59,5 +60,5 @@ def _keys(key: Key) -> str:
     return " ".join(SHOWN.get(name, name) for name in key.keys.split(","))
 
 
-def _line(keys: str, words: str) -> Content:
-    return Content.assemble((f"{keys:<10}", "bold $primary"), words)
+def _line(keys: str, words: str, width: int) -> Content:
+    return hanging(f"{keys:<9}", "bold $primary", words, width)

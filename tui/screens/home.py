@@ -16,6 +16,7 @@ from engine.display import printable
 from engine.run.state import RunState, list_runs
 from tui.keymap import bindings
 from tui.screens.base import BaseScreen
+from tui.text import hanging
 from tui.widgets.choice_list import ChoiceList
 from tui.wizard_steps import title_of
 
@@ -58,7 +59,7 @@ Open a run to watch it."""
     def body(self) -> ComposeResult:
         yield ChoiceList(id="choices")
         yield Static(Content(WELCOME), id="welcome")
-        yield Static(Content.styled("Runs", "bold"), id="runs-title")
+        yield Static("", id="about-run", markup=False)
 
     def on_mount(self) -> None:
         self._show(list_runs())
@@ -71,7 +72,7 @@ Open a run to watch it."""
             # Back from the wizard: Enter goes on there, and never throws the answers away.
             self._show(self._runs, force=True)
             choices = self.query_one(ChoiceList)
-            choices.highlighted = 0 if self.the_app.has_draft() else choices.highlighted
+            choices.highlighted = 0 if self.the_app.has_answers() else choices.highlighted
         self._refresh()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -90,11 +91,11 @@ Open a run to watch it."""
         self._picture, self._runs = picture, runs
         self.query_one(ChoiceList).fill(options)
         self.query_one("#welcome").display = not runs
-        self.query_one("#runs-title").display = False
+        self._about()
 
     def _actions(self) -> list[Option | None]:
         entries = []
-        if self.the_app.has_draft():
+        if self.the_app.has_answers():
             at = title_of(self.the_app.the_draft().step)
             entries.append(("continue", "Go on", f"with the fine-tune you began; you were at: {at}"))
         entries.append(("new", "New fine-tune", "seven short steps, each with a good default"))
@@ -103,6 +104,19 @@ Open a run to watch it."""
 
     def _run_option(self, run: RunState) -> Option:
         return Option(run_line(run, self.size.width), id=f"run:{run.name}")
+
+    def _about(self) -> None:
+        """What happened to the marked run, where one word does not say it."""
+        kind, _, name = (self.query_one(ChoiceList).chosen or "").partition(":")
+        run = next((run for run in self._runs or [] if kind == "run" and run.name == name), None)
+        about = self.query_one("#about-run", Static)
+        about.display = run is not None and run.words != run.state
+        if run is not None:
+            words = printable(run.words, 300)
+            about.update(hanging("→", "bold $primary", f"{run.state}: {words}", self.size.width - 4))
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        self._about()
 
     # Keys
 

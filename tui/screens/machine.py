@@ -67,13 +67,13 @@ the memory. bf16 is a number format that halves the memory; cards since 2020 hav
 
     def action_card(self) -> None:
         machine = self.the_app.machine
-        if machine is None or len(machine.usable_gpus) < 2:
+        gpu = self._gpu(machine) if machine else None
+        # A card is chosen by its number, so the slices of one card count as one.
+        numbers = sorted({card.index for card in machine.usable_gpus}) if machine else []
+        if gpu is None or len(numbers) < 2:
             self.notice.say("This machine has no other card to choose.")
             return
-        cards = machine.usable_gpus
-        gpu = self._gpu(machine)
-        at = cards.index(gpu) if gpu in cards else -1
-        self.draft.gpu = cards[(at + 1) % len(cards)].index
+        self.draft.gpu = numbers[(numbers.index(gpu.index) + 1) % len(numbers)]
         self._show(machine)
 
     def action_look(self) -> None:

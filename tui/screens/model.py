@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.advise import fits
@@ -93,13 +93,13 @@ you to accept its licence on huggingface.co first."""
     def _fill(self, chosen: str | None) -> None:
         suggested = [self._suggestion.value, *self._suggestion.alternatives][:MOST_SUGGESTED]
         ids = [one.model_id for one in suggested]
-        options = [Option(_line(DEMO_TITLE, "3.7 M", "no download"), id=DEMO_MODEL)]
+        options = [Option(_line(DEMO_TITLE, self._demo_size(), "no download"), id=DEMO_MODEL)]
         if self.draft.model not in (DEMO_MODEL, *ids):
             options.append(Option(_line(self.draft.model, "", "your choice"), id=self.draft.model))
         for index, one in enumerate(suggested):
-            how = "in 4 bits (QLoRA)" if one.load_in_4bit else "LoRA"
-            need = f"about {one.needed_gb:g} GB, " if one.needed_gb else ""
-            words = f"{need}{how}{'   suggested' if index == 0 else ''}"
+            how = "4-bit" if one.load_in_4bit else "LoRA"
+            need = f", {one.needed_gb:g} GB" if one.needed_gb else ""
+            words = f"{how}{need}{'   suggested' if index == 0 else ''}"
             options.append(Option(_line(one.model_id, size(one.params_b), words), id=one.model_id))
         if self._all:
             known = {option.id for option in options}
@@ -109,6 +109,11 @@ you to accept its licence on huggingface.co first."""
                 if model.id not in known
             ]
         self.query_one(ChoiceList).fill(options, chosen)
+
+    @staticmethod
+    def _demo_size() -> str:
+        params = inspect_model(DEMO_MODEL).params
+        return size(params / 1e9) if params else ""
 
     def _fit(self, model: catalogue.CatalogueModel) -> str:
         need = fits.needed_gb(model.params_b, "qlora_4bit")
@@ -220,10 +225,9 @@ you to accept its licence on huggingface.co first."""
         else:
             super().action_back()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
+    def submitted(self, value: str) -> None:
         self.notice.clear()
-        text = event.value.strip()
+        text = value.strip()
         if text:
             self.in_background(lambda: inspect_model(text), self._typed, "look")
 

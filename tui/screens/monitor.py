@@ -16,14 +16,15 @@ from textual.timer import Timer
 
 from engine.display import printable
 from engine.errors import UserError
-from engine.run import control
+from engine.run import atomic, control
+from engine.run.events import number
 from engine.run.layout import RunDir
 from tui.keymap import bindings, keys_of
 from tui.monitor import lines
 from tui.monitor.arrangement import Arrangement, arrange
 from tui.monitor.charts import ZOOMS, View, loss_chart, memory_chart, more_charts
-from tui.monitor.lines import Picture
 from tui.monitor.log_tail import LogTail
+from tui.monitor.picture import Picture
 from tui.monitor.samples import sample_rows
 from tui.monitor.watch import Watch
 from tui.screens.base import BaseScreen
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from tui.monitor.model import MonitorModel
 
 POLL = 0.5  # seconds: watching by notification misses network volumes
-BREATH = 0.02  # seconds between slices of a long history, for keys and painting
+BREATH = 0.005  # seconds between slices of a long history, for keys and painting
+READING_EVERY = 0.5  # seconds between pictures while a long history is read
 CLOCK_EVERY = 5.0  # seconds between pictures when nothing has happened, because time has passed
+MORE_EVERY = 2.0  # seconds between pictures of the lower charts
 NOTICE_FOR = 8.0  # seconds
 
 Pane = Literal["curves", "log", "samples"]
@@ -75,6 +78,7 @@ Training is a program of its own: leaving this screen or losing the connection d
         self._frozen: Picture | None = None
         self._price: float | None = None
         self._drawn = 0.0
+        self._drawn_more = 0.0
         self._notice_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -105,15 +109,18 @@ Training is a program of its own: leaving this screen or losing the connection d
 
     def on_mount(self) -> None:
         self._arrange()
-        if self.the_app.has_draft():
-            self.in_background(self._ask_price, self._set_price, "price")
+        self.in_background(self._ask_price, self._set_price, "price")
         self._poll()
 
     # Reading and drawing
 
     def _poll(self) -> None:
-        """Read what is new, draw once, come back; never more than one slice at a time."""
+        """Read a slice of what is new, draw, come back."""
         count = self.watch_run.read()
+        behind = self.watch_run.behind
+        if behind and 0 <= time.time() - self._drawn < READING_EVERY:
+            self.set_timer(BREATH, self._poll)
+            return
         before = self.watch_run.status
         status = self.watch_run.look()
         if self._pane == "log" and self._log.read():
@@ -121,8 +128,8 @@ Training is a program of its own: leaving this screen or losing the connection d
         now = time.time()
         clock_due = status.live and not 0 <= now - self._drawn < CLOCK_EVERY
         if count or status != before or clock_due or not self._drawn:
-            self._draw()
-        self.set_timer(BREATH if self.watch_run.behind else POLL, self._poll)
+            self._draw(everything=not status.live)
+        self.set_timer(BREATH if behind else POLL, self._poll)
 
     @property
     def picture(self) -> Picture:
@@ -139,18 +146,20 @@ Training is a program of its own: leaving this screen or losing the connection d
         """All that is known about the run, also while the picture is frozen."""
         return self.watch_run.model
 
-    def _draw(self) -> None:
+    def _draw(self, everything: bool = True) -> None:
         if self._arrangement is None or self.app.screen is not self:
             return
         self._drawn = time.time()
         picture = self.picture
         self._draw_keys(picture)
         if self._arrangement.compact:
-            self._rows("compact").set_rows(lines.compact(self.run.name, picture, self._rows("compact").size.height))
+            self._rows("compact").set_rows(
+                lines.compact(self.run.name, picture, self._rows("compact").size.height)
+            )
         else:
             self._draw_head(picture)
             if self._pane == "curves":
-                self._draw_curves(picture)
+                self._draw_curves(picture, everything)
         if self._pane != "curves":
             self._draw_pane(picture)
 
@@ -164,7 +173,7 @@ Training is a program of its own: leaving this screen or losing the connection d
         self._rows("numbers").set_row(lines.numbers(picture, self._rows("numbers").size.width))
         self._rows("farewell").set_row(lines.farewell(picture, self.run.name), "$muted")
 
-    def _draw_curves(self, picture: Picture) -> None:
+    def _draw_curves(self, picture: Picture, everything: bool) -> None:
         model = picture.model
         where = self._arrangement
         assert where is not None
@@ -173,7 +182,9 @@ Training is a program of its own: leaving this screen or losing the connection d
         if where.memory:
             chart = self._chart("memory")
             chart.set_data(memory_chart(model, self._view, chart.size.width))
-        if where.more_charts:
+        # These are looked at less and jump more: fewer pictures of them halve what goes over the line.
+        if where.more_charts and (everything or not 0 <= picture.now - self._drawn_more < MORE_EVERY):
+            self._drawn_more = picture.now
             for name, data in zip(("rate", "norm", "speed"), more_charts(model, self._view), strict=True):
                 self._chart(name).set_data(data)
         self._rows("cards").set_row(lines.cards(model, self._why_no_gpu(), self.size.width - 2))
@@ -250,9 +261,7 @@ Training is a program of its own: leaving this screen or losing the connection d
         return printable(machine.gpu_state.message, 200) if machine is not None else ""
 
     def _ask_price(self) -> float | None:
-        from engine.config.draft import load_draft
-
-        return load_draft().price_per_hour
+        return number((atomic.read_json(self.run.launch) or {}).get("price_per_hour"))
 
     def _set_price(self, price: float | None) -> None:
         self._price = price
@@ -316,7 +325,7 @@ Training is a program of its own: leaving this screen or losing the connection d
             return
         from tui.screens.done import DoneScreen
 
-        self.app.switch_screen(DoneScreen(self.run, self.model))
+        self.app.switch_screen(DoneScreen(self.run, self.model, self._price))
 
     def action_resume(self) -> None:
         if self.watch_run.status.live:
@@ -346,7 +355,9 @@ Training is a program of its own: leaving this screen or losing the connection d
             return
         from tui.screens.stop import StopScreen
 
-        self.app.push_screen(StopScreen(self.run.name, self._why_not_save(), self._why_not_write()), self._stop)
+        self.app.push_screen(
+            StopScreen(self.run.name, self._why_not_save(), self._why_not_write()), self._stop
+        )
 
     def _stop(self, what: str | None) -> None:
         if what is not None:
@@ -376,12 +387,12 @@ Training is a program of its own: leaving this screen or losing the connection d
         self._draw()
 
     def _why_not_save(self) -> str | None:
-        return None if self.model.training else "Training has not begun yet, so there is nothing to save."
+        return None if self.model.training else "Training has not begun: nothing to save or measure yet."
 
     def _why_not_write(self) -> str | None:
         if os.access(self.run.control, os.W_OK):
             return None
-        return "The folder of this run cannot be written, so the trainer cannot be asked."
+        return "The run's folder cannot be written to."
 
     def leaving(self) -> Iterable[str]:
         name, status = self.run.name, self.watch_run.status

@@ -53,7 +53,9 @@ puts them into the prompt. Both need no training. Whatever the verdict, you can 
         """The question at hand, or the verdict."""
         choices = self.query_one(ChoiceList)
         asking = self._at < len(QUESTIONS)
-        choices.display = asking
+        choices.display = choices.can_focus = asking
+        if not asking:
+            self.set_focus(None)  # a hidden list would still swallow Enter
         self.query_one("#asked").display = asking
         if asking:
             question = QUESTIONS[self._at]

@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.config.draft import Plan, plan
+from engine.config.draft import DEMO_DATA, DEMO_MODEL, Plan, plan
 from engine.display import printable
 from engine.errors import UserError
 from engine.run.layout import check_name
@@ -102,8 +102,12 @@ Training is a program of its own. It goes on when you close this window."""
 
     def action_next(self) -> None:
         self.notice.clear()
+        if self._starting:
+            return  # a second Enter while the first one works
         self._starting = True
-        if self._plan is not None:
+        if self._plan is None:
+            self._make_plan()
+        else:
             self._start()
 
     def _start(self) -> None:
@@ -117,8 +121,9 @@ Training is a program of its own. It goes on when you close this window."""
 
 
 def _summary(made: Plan, width: int) -> Content:
-    model = printable(Path(made.config.model.model_name_or_path).name, 40)
-    data = printable(Path(made.config.data.train[0].path).name, 40)
+    model, data = made.config.model.model_name_or_path, made.config.data.train[0].path
+    model = "the demo model" if model == DEMO_MODEL else printable(Path(model).name, 40)
+    data = "the demo data" if data == DEMO_DATA else printable(Path(data).name, 40)
     return stack(
         Content.assemble(
             ("This will run: ", "bold"), (made.name, "bold $primary"), f"   {model} learns from {data}"

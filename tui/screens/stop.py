@@ -33,9 +33,13 @@ class StopScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Content.assemble(("Stop ", "bold"), (self._name_of_run, "bold $primary"), ("?", "bold")))
+            yield Static(
+                Content.assemble(("Stop ", "bold"), (self._name_of_run, "bold $primary"), ("?", "bold"))
+            )
             yield ChoiceList(
-                self._option("stop-and-save", "Stop and save", "a checkpoint after this step; resume loses nothing"),
+                self._option(
+                    "stop-and-save", "Stop and save", "a checkpoint after this step; resume loses nothing"
+                ),
                 self._option("stop-now", "Stop now", "what came after the last checkpoint is lost"),
                 Option(_line("Go on", "training was never interrupted"), id="go-on"),
             )
@@ -52,7 +56,7 @@ class StopScreen(ModalScreen[str | None]):
     def _option(self, what: str, title: str, words: str) -> Option:
         why_not = self._why_not[what]
         # Not disabled: it can be marked and then says why it cannot be done.
-        return Option(_line(title, f"not possible: {why_not}" if why_not else words, muted=bool(why_not)), id=what)
+        return Option(_line(title, f"✗ {why_not}" if why_not else words, muted=bool(why_not)), id=what)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()

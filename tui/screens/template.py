@@ -91,7 +91,13 @@ learns to answer, not to ask. ⏎ is the end of a line."""
             return
         box, about, width = self.query_one(XRayView), self.query_one("#about", Static), self.size.width - 4
         box.display = self._check is not None
-        self.key_line.hide(*(() if self._check else ("template.next", "template.longest", "template.other")))
+        self.key_line.hide(
+            *(
+                ()
+                if self._check
+                else ("template.next", "template.previous", "template.longest", "template.other")
+            )
+        )
         if self._check is None:
             self.query_one("#shown", Static).update(
                 Content.styled("How will the model see the rows?", "bold")

@@ -83,7 +83,12 @@ class WizardStep(BaseScreen):
         self.action_next()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        # textual calls this for every class of a screen that defines it, so subclasses override `submitted` instead.
         event.stop()
+        self.submitted(event.value)
+
+    def submitted(self, value: str) -> None:
+        """Enter in a text field."""
         self.action_next()
 
     def keep_draft(self) -> None:

@@ -23,6 +23,7 @@ class ChoiceList(OptionList):
 
     def __init__(self, *options: Option | None, id: str | None = None) -> None:
         super().__init__(*options, id=id, markup=False, compact=True)
+        self._enter_waits = False
 
     @property
     def chosen(self) -> str | None:
@@ -37,6 +38,16 @@ class ChoiceList(OptionList):
         ids = [option.id for option in self.options]
         found = next((ids.index(one) for one in wanted if one is not None and one in ids), 0)
         self.highlighted = found if ids else None
+        if self._enter_waits and ids:
+            self._enter_waits = False
+            self.call_after_refresh(self.action_select)
+
+    def action_select(self) -> None:
+        # An Enter that comes before the options must not be lost: whoever knows the way types ahead.
+        if self.highlighted is None:
+            self._enter_waits = True
+            return
+        super().action_select()
 
     def render_line(self, y: int) -> Strip:
         strip = super().render_line(y)
@@ -47,5 +58,8 @@ class ChoiceList(OptionList):
         pointer = POINTER if self._lines[line][1] == 0 else first.text
         # One colour for the whole line: grey words are hard to read on the cursor's background.
         colour = Style(color=first.style.color if first.style else None)
-        marked = [Segment(pointer, first.style), *(Segment(text, (style or Style()) + colour) for text, style, _ in rest)]
+        marked = [
+            Segment(pointer, first.style),
+            *(Segment(text, (style or Style()) + colour) for text, style, _ in rest),
+        ]
         return Strip(marked, strip.cell_length)

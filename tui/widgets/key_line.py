@@ -73,7 +73,9 @@ class KeyLine(Widget):
 
     def render(self) -> Content:
         shown = self._shown()
-        return Content(GAP).join(Content.assemble((key.shown, "bold $primary"), " ", label) for key, label in shown)
+        return Content(GAP).join(
+            Content.assemble((key.shown, "bold $primary"), " ", label) for key, label in shown
+        )
 
     def on_click(self, event: events.Click) -> None:
         """A click on a key does what the key does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 
@@ -66,7 +67,11 @@ class Pager(Rows):
 
     def _paint(self) -> None:
         self._top = max(0, min(self._top, self._last_top))
-        self.set_rows(self._lines[self._top : self._top + self.size.height])
+        shown = self._lines[self._top : self._top + self.size.height]
+        below = len(self._lines) - self._top - self.size.height
+        if below > 0:
+            shown[-1:] = [((f"↓ {below + 1} more", "$muted"),)]
+        self.set_rows(shown)
 
     def on_resize(self, event: events.Resize) -> None:
         at_end = self._follow and self._top >= self._last_top
@@ -98,21 +103,24 @@ class Pager(Rows):
 
 @lru_cache(maxsize=4096)  # a growing log is wrapped again and again
 def wrap(row: Row, width: int) -> tuple[Row, ...]:
-    """Break a row into rows of at most `width` cells."""
+    """Break a row into rows of at most `width` cells; a row of several pieces goes on below its second one."""
     text = "".join(text for text, _ in row)
     if text.isascii() and "\n" not in text and len(text) <= width:
         return (row,)
-    lines = Content.assemble(*row).wrap(width)
-    return tuple(tuple((line.plain[a:b], style) for a, b, style in _pieces(line)) for line in lines)
+    first, rest = (row[:1], row[1:]) if len(row) > 1 else ((), row)
+    indent = cell_len(first[0][0]) if first else 0
+    lines = Content.assemble(*rest).wrap(max(10, width - indent))
+    heads = [first] + [((" " * indent, ""),) if indent else ()] * (len(lines) - 1)
+    return tuple((*head, *_pieces(line)) for head, line in zip(heads, lines, strict=True))
 
 
-def _pieces(content: Content) -> Iterator[tuple[int, int, str]]:
-    """From, to and style of each piece; the styles of a row never overlap."""
-    at = 0
-    for span in sorted(content.spans, key=lambda span: span.start):
-        if span.start > at:
-            yield at, span.start, ""
-        yield span.start, span.end, str(span.style)
-        at = span.end
-    if at < len(content.plain):
-        yield at, len(content.plain), ""
+def _pieces(content: Content) -> Iterator[tuple[str, str]]:
+    """Text and style of each piece; the styles of a row never overlap."""
+    text, at = content.plain, 0
+    for start, end, style in sorted(content.spans, key=lambda span: span.start):
+        if start > at:
+            yield text[at:start], ""
+        yield text[start:end], str(style)
+        at = end
+    if at < len(text):
+        yield text[at:], ""

@@ -81,7 +81,11 @@ class Rows(Widget):
         if self._align == "right":
             content = content.pad_left(width - content.cell_length)
         strips = Visual.to_strips(self, content, width, 1, self.visual_style)
-        return strips[0].adjust_cell_length(width, self.rich_style) if strips else Strip.blank(width, self.rich_style)
+        return (
+            strips[0].adjust_cell_length(width, self.rich_style)
+            if strips
+            else Strip.blank(width, self.rich_style)
+        )
 
     def notify_style_update(self) -> None:
         """Forget what was drawn with the old colours."""
