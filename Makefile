@@ -11,7 +11,7 @@ demo: setup
 	@$(BIN)/finetui demo
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	@$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ numbers, which move with every release. Left out are CUDA graphs, IPC and blocks
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.fit.allocator_config import (
@@ -158,7 +158,7 @@ class CachingAllocator:
         block = self._get_free_block(pool, rounded)
         if block is None:
             if self.config.collects_garbage:
-                self._garbage_collect(stream)
+                self._garbage_collect()
             block = (
                 self._alloc_block(pool, rounded)
                 or (self._release_available(pool, rounded) and self._alloc_block(pool, rounded))
@@ -337,7 +337,7 @@ class CachingAllocator:
                     self._release(block)
         return True
 
-    def _garbage_collect(self, stream: int) -> None:
+    def _garbage_collect(self) -> None:
         """Give back old unsplit large blocks above a threshold. (``garbage_collect_cached_blocks``)"""
         allowed = self.config.allowed_memory or 0
         target = self.stats.reserved - int(self.config.garbage_collection_threshold * allowed)
@@ -399,8 +399,7 @@ class CachingAllocator:
         """Put memory behind the first pages of an unmapped block. (``map_block``, ``ExpandableSegment::map``)"""
         page = self._page(block.pool)
         mapped = page * -(-size // page)
-        allowed = self.config.allowed_memory
-        if (allowed is not None and self.stats.reserved + mapped > allowed) or not self._reserve(mapped):
+        if not self._reserve(mapped):
             return False
         pool = block.pool
         pool.remove_unmapped(block)
@@ -462,33 +461,52 @@ def _splice(block: Block, before: Block | None, after: Block | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Peak:
+    """The highest use in one section of a sequence, each number at its own moment.
+
+    Attributes:
+        allocated: Bytes in tensors, rounded as the allocator rounds.
+        reserved: Bytes held from the driver.
+    """
+
+    allocated: int
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What a sequence of tensors needed.
 
     Attributes:
-        peak_allocated: Highest bytes in tensors, rounded as the allocator rounds.
-        peak_reserved: Highest bytes held from the driver.
+        sections: Peaks of the stretches the sequence was cut into; one for the whole when it was not cut.
         allocated: Bytes in tensors at the end.
         reserved: Bytes held at the end.
         out_of_memory: Index of the event that did not fit; None when all did.
         retries: How often cached segments had to be given back first.
-        curve: ``(event, allocated, reserved)`` at the moments that were asked for.
     """
 
-    peak_allocated: int
-    peak_reserved: int
+    sections: tuple[Peak, ...]
     allocated: int
     reserved: int
     out_of_memory: int | None
     retries: int
-    curve: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def peak_allocated(self) -> int:
+        """``torch.cuda.max_memory_allocated()``."""
+        return max(peak.allocated for peak in self.sections)
+
+    @property
+    def peak_reserved(self) -> int:
+        """``torch.cuda.max_memory_reserved()``."""
+        return max(peak.reserved for peak in self.sections)
 
 
 def replay(
-    events: Iterable[int],
+    events: Sequence[int],
     config: AllocatorConfig | None = None,
     capacity: int | None = None,
-    sample_at: Sequence[int] = (),
+    cuts: Sequence[int] = (),
 ) -> Usage:
     """Run a sequence of allocations and releases through the allocator.
 
@@ -497,40 +515,33 @@ def replay(
             releases the allocation with that id.
         config: Allocator settings; PyTorch's defaults when left out.
         capacity: Bytes the device has for this process; None for no limit.
-        sample_at: Indices of events, ascending, after which the use is written down.
+        cuts: Indices of events, ascending, at which a new section begins.
 
     Returns:
-        Peaks and the final use. Stops at the first event that does not fit.
+        Peaks of each section and the final use. Stops at the first event that does not fit.
     """
     allocator = CachingAllocator(config or AllocatorConfig(), capacity)
-    blocks: list[Block | None] = []
-    curve: list[tuple[int, int, int]] = []
-    wanted = iter(sample_at)
-    sample = next(wanted, -1)
-    failed: int | None = None
-    malloc, free = allocator.malloc, allocator.free
-    for index, event in enumerate(events):
-        if event > 0:
-            try:
-                blocks.append(malloc(event))
-            except OutOfMemory:
-                failed = index
-                break
-        else:
-            block = blocks[-event - 1]
-            assert block is not None, "released twice"
-            blocks[-event - 1] = None
-            free(block)
-        if index == sample:
-            curve.append((index, allocator.stats.allocated, allocator.stats.reserved))
-            sample = next(wanted, -1)
     stats = allocator.stats
-    return Usage(
-        stats.peak_allocated,
-        stats.peak_reserved,
-        stats.allocated,
-        stats.reserved,
-        failed,
-        stats.num_alloc_retries,
-        tuple(curve),
-    )
+    blocks: list[Block | None] = []
+    sections: list[Peak] = []
+    failed: int | None = None
+    malloc, free, keep = allocator.malloc, allocator.free, blocks.append
+    index = 0
+    for end in [*cuts, len(events)]:
+        try:
+            for event in events[index:end]:
+                if event > 0:
+                    keep(malloc(event))
+                else:
+                    block = blocks[-event - 1]
+                    assert block is not None, "released twice"
+                    blocks[-event - 1] = None
+                    free(block)
+                index += 1
+        except OutOfMemory:
+            failed = index
+        sections.append(Peak(stats.peak_allocated, stats.peak_reserved))
+        if failed is not None:
+            break
+        allocator.reset_peaks()
+    return Usage(tuple(sections), stats.allocated, stats.reserved, failed, stats.num_alloc_retries)

@@ -87,7 +87,8 @@ class Architecture:
         embedding_params: Elements of the token embedding.
         gated_mlp: Gate and up projections, multiplied.
         parallel_layer: Attention and feed-forward read the same norm (Falcon, Phi-2, GPT-NeoX, Cohere).
-        norm: RMS or layer norm.
+        norm: Which normalisation: RMS as in Llama, as in Gemma (all in float32), a fused layer norm, or Cohere's.
+        post_norm: The results of attention and feed-forward are normalised, not their inputs.
         norms_per_layer: Over the width of the residual stream.
         qk_norm: Queries and keys are normalised per head (or whole).
         sliding_window: Tokens a local layer looks back; None for full attention everywhere.
@@ -100,7 +101,8 @@ class Architecture:
         vision_params: Frozen elements of a vision tower and its projector.
         prequantized: Format the repository is stored in, such as ``mxfp4`` or ``fp8``.
         checkpoint_dtype: Number format of the stored weights.
-        unsure: What had to be assumed, in words; any entry widens the interval.
+        unsure: What had to be assumed, in words.
+        spread: How far the need may lie above the prediction because of that, in per cent.
     """
 
     name: str
@@ -121,7 +123,8 @@ class Architecture:
     gated_mlp: bool = True
     activation: str = "silu"
     parallel_layer: bool = False
-    norm: Literal["rms", "layer"] = "rms"
+    norm: Literal["rms", "gemma", "layer", "cohere"] = "rms"
+    post_norm: bool = False
     norms_per_layer: int = 2
     qk_norm: bool = False
     experts: Experts | None = None
@@ -137,6 +140,7 @@ class Architecture:
     prequantized: str | None = None
     checkpoint_dtype: str = "bfloat16"
     unsure: tuple[str, ...] = ()
+    spread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,8 @@ class TrainSetup:
         num_gpus: Processes that train together.
         sharding: How they share the states.
         compiled: ``torch.compile`` fuses elementwise work.
+        optimizer_in_backward: Every weight is updated as soon as its gradient is there.
+        offload_checkpoints: What gradient checkpointing keeps lies in host memory.
     """
 
     tuning: Tuning = "lora"
@@ -200,6 +206,8 @@ class TrainSetup:
     num_gpus: int = 1
     sharding: Sharding = "none"
     compiled: bool = False
+    optimizer_in_backward: bool = False
+    offload_checkpoints: bool = False
 
     @property
     def tokens(self) -> int:
