@@ -11,40 +11,26 @@ import json
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import IO, Any
 
 from engine.deliver.loading import load_trained
-from engine.deliver.protocol import claim_stdout, send
+from engine.deliver.protocol import run_worker, send
 from engine.deliver.source import find_trained
-from engine.errors import UserError
 from engine.run.layout import RunDir
 
 
 def main(run_path: str) -> int:
     """Serve requests from standard input until it ends."""
-    channel = claim_stdout()
-    try:
+
+    def serve(channel: IO[str]) -> None:
         trained = find_trained(RunDir(Path(run_path)))
         model, tokenizer = load_trained(trained)
         send(channel, "ready", words=trained.words)
         for line in sys.stdin:
             _answer(channel, model, tokenizer, json.loads(line))
-    except UserError as error:
-        send(channel, "error", what=error.what, where=error.where, fix=error.fix)
-        return 2
-    except Exception as error:
-        traceback.print_exc()
-        send(
-            channel,
-            "error",
-            what=f"{type(error).__name__}: {error}",
-            where="chat",
-            fix="Details are in chat_worker.log.",
-        )
-        return 1
-    return 0
+
+    return run_worker(serve)
 
 
 def _answer(channel: IO[str], model: Any, tokenizer: Any, request: dict[str, Any]) -> None:

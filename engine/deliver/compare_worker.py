@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from engine.deliver.loading import load_trained
-from engine.deliver.protocol import claim_stdout, send
+from engine.deliver.protocol import run_worker, send
 from engine.deliver.source import find_trained
-from engine.errors import UserError
 from engine.run.layout import RunDir
 
 BATCH = 32
@@ -24,8 +22,8 @@ MAX_NEW_TOKENS = 64
 
 def main(run_path: str, questions_path: str, limit: str) -> int:
     """Ask, and send the answers."""
-    channel = claim_stdout()
-    try:
+
+    def ask(channel: IO[str]) -> None:
         rows = [json.loads(line) for line in Path(questions_path).read_text(encoding="utf-8").splitlines()]
         rows = rows[: int(limit)]
         questions = [row["question"] for row in rows]
@@ -41,20 +39,8 @@ def main(run_path: str, questions_path: str, limit: str) -> int:
             before = answers(load_model(trained.config).eval(), tokenizer, questions)
         for row, old, new in zip(rows, before, after, strict=True):
             send(channel, "answer", row=row, before=old, after=new)
-    except UserError as error:
-        send(channel, "error", what=error.what, where=error.where, fix=error.fix)
-        return 2
-    except Exception as error:
-        traceback.print_exc()
-        send(
-            channel,
-            "error",
-            what=f"{type(error).__name__}: {error}",
-            where="compare",
-            fix="Details are in compare_worker.log.",
-        )
-        return 1
-    return 0
+
+    return run_worker(ask)
 
 
 def answers(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from engine.errors import UserError
@@ -27,6 +28,31 @@ def send(channel: IO[str], kind: str, **fields: Any) -> None:
     """Write one message."""
     channel.write(json.dumps({"kind": kind, **fields}, ensure_ascii=True) + "\n")
     channel.flush()
+
+
+def run_worker(work: Callable[[IO[str]], None]) -> int:
+    """In the worker: do the work and turn what goes wrong into an ``error`` message.
+
+    Returns:
+        The exit code of the process.
+    """
+    channel = claim_stdout()
+    try:
+        work(channel)
+    except UserError as error:
+        send(channel, "error", what=error.what, where=error.where, fix=error.fix)
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        send(
+            channel,
+            "error",
+            what=f"{type(error).__name__}: {error}",
+            where="the process that holds the model",
+            fix="The traceback is in the worker's log in the run's folder.",
+        )
+        return 1
+    return 0
 
 
 class Worker:

@@ -60,11 +60,12 @@ def test_the_evaluation_loss_falls(way: str, dataset: Path) -> None:
     assert set(dtypes["trained"]) == {"float32"}
     assert ("uint8" in dtypes["frozen"]) == (way == "qlora")
     assert ("int8" in dtypes["frozen"]) == (way == "lora8")
-    answer = finetui(
-        "chat", way, "--json", "--max_new_tokens", "12", stdin="What is the Python module json for?\n"
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout)["tokens"] > 0
+    if way in ("qlora", "full"):  # LoRA's chat is in the demo's test
+        answer = finetui(
+            "chat", way, "--json", "--max_new_tokens", "12", stdin="What is the Python module json for?\n"
+        )
+        assert answer.returncode == 0, answer.stderr
+        assert json.loads(answer.stdout)["tokens"] > 0
     if way != "full":
         plain = subprocess.run(
             [sys.executable, "-c", LOAD_PLAINLY, DEMO_MODEL, str(run.adapter)],
