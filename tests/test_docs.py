@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,15 +50,3 @@ def test_a_resolved_run_yaml_reads_back_the_same() -> None:
     resolved = resolve(load(DEMO_RECIPE), Facts(num_rows=400))
     tree, lines = parse(to_yaml(resolved.config, resolved.reasons), "written")
     assert validate(tree, {}, "written", lines) == resolved.config
-
-
-def test_the_project_speaks_of_itself_alone() -> None:
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.split()
-    for name in tracked:
-        path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".yaml", ".txt", ".tcss", "") and path.is_file():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            assert "/work/" + "main" not in text, name
-            assert "/work/" + "shared" not in text, name

@@ -14,6 +14,7 @@ from engine.errors import UserError
 
 VERBS = {
     "demo": "train the embedded tiny model, about a minute, no network needed",
+    "fit": "predict the GPU memory of a run before it starts",
     "doctor": "check GPU, driver, libraries, memory and disks",
     "train": "start the run that a run.yaml describes",
     "runs": "list all runs",

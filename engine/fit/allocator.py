@@ -7,10 +7,9 @@ numbers, which move with every release. Left out are CUDA graphs, IPC and blocks
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from engine.fit.allocator_blocks import Block, OutOfMemory, Pool, Stats, splice
 from engine.fit.allocator_config import (
     MIN_BLOCK,
     MIN_LARGE_ALLOC,
@@ -21,107 +20,9 @@ from engine.fit.allocator_config import (
     AllocatorConfig,
 )
 
+__all__ = ["Block", "CachingAllocator", "OutOfMemory"]
+
 DEFAULT_STREAM = 0
-
-
-class OutOfMemory(Exception):
-    """No memory is left, cached blocks given back included.
-
-    Attributes:
-        requested: Bytes of the tensor that did not fit.
-        allocated: Bytes in tensors at that moment.
-        reserved: Bytes held from the driver at that moment.
-    """
-
-    def __init__(self, requested: int, allocated: int, reserved: int) -> None:
-        super().__init__(
-            f"out of memory: {requested} bytes asked, {allocated} allocated, {reserved} reserved"
-        )
-        self.requested = requested
-        self.allocated = allocated
-        self.reserved = reserved
-
-
-class Block:
-    """A stretch of device memory. (``struct Block``, Allocator.cpp)"""
-
-    __slots__ = ("address", "allocated", "expandable", "gc_base", "mapped", "next", "pool", "prev", "size")
-
-    def __init__(self, pool: Pool, address: int, size: int, expandable: bool = False) -> None:
-        self.pool = pool
-        self.address = address
-        self.size = size
-        self.expandable = expandable
-        self.allocated = False
-        self.mapped = True
-        self.prev: Block | None = None
-        self.next: Block | None = None
-        self.gc_base = 0
-
-    @property
-    def is_split(self) -> bool:
-        """It shares its segment with other blocks."""
-        return self.prev is not None or self.next is not None
-
-
-class Pool:
-    """The free blocks of one size class on one stream. (``struct BlockPool``, Allocator.cpp)
-
-    PyTorch keeps one set for all streams, ordered by stream first (``BlockComparatorSize``), and a block is reused by
-    its own stream only, so one set a stream is the same thing.
-    """
-
-    __slots__ = ("_free", "is_small", "searches", "unmapped")
-
-    def __init__(self, is_small: bool) -> None:
-        self.is_small = is_small
-        self._free: list[tuple[int, int, Block]] = []
-        self.unmapped: list[tuple[int, Block]] = []
-        self.searches = 0
-
-    def add(self, block: Block) -> None:
-        """Put a free block back; its age starts anew. (``BlockPool::insert_into_blocks``)"""
-        block.gc_base = self.searches
-        insort(self._free, (block.size, block.address, block))
-
-    def remove(self, block: Block) -> None:
-        """Take a free block out."""
-        del self._free[bisect_left(self._free, (block.size, block.address))]
-
-    def first_of_at_least(self, size: int) -> int:
-        """Index of the smallest free block that holds ``size``, the lowest address first (``BlockComparatorSize``)."""
-        return bisect_left(self._free, (size,))
-
-    def __len__(self) -> int:
-        return len(self._free)
-
-    def __getitem__(self, index: int) -> Block:
-        return self._free[index][2]
-
-    def blocks(self) -> list[Block]:
-        """Every free block, smallest first."""
-        return [entry[2] for entry in self._free]
-
-    def add_unmapped(self, block: Block) -> None:
-        """Remember address space without memory behind it (``BlockPool::unmapped``, ordered by address)."""
-        insort(self.unmapped, (block.address, block))
-
-    def remove_unmapped(self, block: Block) -> None:
-        """Forget it: it was mapped, or joined a neighbour."""
-        del self.unmapped[bisect_left(self.unmapped, (block.address,))]
-
-
-@dataclass(slots=True)
-class Stats:
-    """Counters in bytes, named as ``torch.cuda.memory_stats`` names them."""
-
-    allocated: int = 0
-    reserved: int = 0
-    peak_allocated: int = 0
-    peak_reserved: int = 0
-    num_alloc_retries: int = 0
-    num_device_alloc: int = 0
-    num_device_free: int = 0
 
 
 @dataclass(slots=True)
@@ -407,7 +308,7 @@ class CachingAllocator:
         if mapped < block.size:
             rest = Block(pool, block.address + mapped, block.size - mapped, expandable=True)
             rest.mapped = False
-            _splice(rest, block, block.next)
+            splice(rest, block, block.next)
             pool.add_unmapped(rest)
             block.size = mapped
         self._merge(block, block.prev)
@@ -430,11 +331,11 @@ class CachingAllocator:
         pool.remove(block)
         if begin > block.address:
             before = Block(pool, block.address, begin - block.address, expandable=True)
-            _splice(before, block.prev, block)
+            splice(before, block.prev, block)
             pool.add(before)
         if block.address + block.size > end:
             after = Block(pool, end, block.address + block.size - end, expandable=True)
-            _splice(after, block, block.next)
+            splice(after, block, block.next)
             pool.add(after)
         block.address, block.size, block.mapped = begin, end - begin, False
         self._merge(block, block.prev)
@@ -448,100 +349,3 @@ def _expandable_size(block: Block) -> int:
     """What a block can grow to (the lambda of the same name in ``get_free_block``)."""
     following = block.next
     return block.size + (following.size if following is not None and not following.mapped else 0)
-
-
-def _splice(block: Block, before: Block | None, after: Block | None) -> None:
-    """Put a block between two neighbours. (``Block::splice``)"""
-    if before is not None:
-        before.next = block
-    block.prev = before
-    if after is not None:
-        after.prev = block
-    block.next = after
-
-
-@dataclass(frozen=True, slots=True)
-class Peak:
-    """The highest use in one section of a sequence, each number at its own moment.
-
-    Attributes:
-        allocated: Bytes in tensors, rounded as the allocator rounds.
-        reserved: Bytes held from the driver.
-    """
-
-    allocated: int
-    reserved: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a sequence of tensors needed.
-
-    Attributes:
-        sections: Peaks of the stretches the sequence was cut into; one for the whole when it was not cut.
-        allocated: Bytes in tensors at the end.
-        reserved: Bytes held at the end.
-        out_of_memory: Index of the event that did not fit; None when all did.
-        retries: How often cached segments had to be given back first.
-    """
-
-    sections: tuple[Peak, ...]
-    allocated: int
-    reserved: int
-    out_of_memory: int | None
-    retries: int
-
-    @property
-    def peak_allocated(self) -> int:
-        """``torch.cuda.max_memory_allocated()``."""
-        return max(peak.allocated for peak in self.sections)
-
-    @property
-    def peak_reserved(self) -> int:
-        """``torch.cuda.max_memory_reserved()``."""
-        return max(peak.reserved for peak in self.sections)
-
-
-def replay(
-    events: Sequence[int],
-    config: AllocatorConfig | None = None,
-    capacity: int | None = None,
-    cuts: Sequence[int] = (),
-) -> Usage:
-    """Run a sequence of allocations and releases through the allocator.
-
-    Args:
-        events: A number above 0 allocates that many bytes and gets the next free id, counted from 0; ``-id - 1``
-            releases the allocation with that id.
-        config: Allocator settings; PyTorch's defaults when left out.
-        capacity: Bytes the device has for this process; None for no limit.
-        cuts: Indices of events, ascending, at which a new section begins.
-
-    Returns:
-        Peaks of each section and the final use. Stops at the first event that does not fit.
-    """
-    allocator = CachingAllocator(config or AllocatorConfig(), capacity)
-    stats = allocator.stats
-    blocks: list[Block | None] = []
-    sections: list[Peak] = []
-    failed: int | None = None
-    malloc, free, keep = allocator.malloc, allocator.free, blocks.append
-    index = 0
-    for end in [*cuts, len(events)]:
-        try:
-            for event in events[index:end]:
-                if event > 0:
-                    keep(malloc(event))
-                else:
-                    block = blocks[-event - 1]
-                    assert block is not None, "released twice"
-                    blocks[-event - 1] = None
-                    free(block)
-                index += 1
-        except OutOfMemory:
-            failed = index
-        sections.append(Peak(stats.peak_allocated, stats.peak_reserved))
-        if failed is not None:
-            break
-        allocator.reset_peaks()
-    return Usage(tuple(sections), stats.allocated, stats.reserved, failed, stats.num_alloc_retries)

@@ -1,15 +1,20 @@
-"""``python -m tests.bench [NAME …]``: every benchmark, one JSON object a line. Compare within one run only."""
+"""``python -m tests.bench [NAME ...]``: every benchmark, one JSON object a line. Compare within one run only."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import subprocess
 import sys
+from pathlib import Path
 
-import tests.bench
+HERE = Path(__file__).parent
+ROWS = str(HERE / "data" / "vram_measured.csv")
+BENCHES: dict[str, list[str]] = {
+    "startup": [],
+    "looking": [],
+    "plot": [],
+    "vram_accuracy": [ROWS],
+    "demo_quality": ["--tunings", "lora"],
+}
 
-names = sys.argv[1:] or sorted(
-    module.name for module in pkgutil.iter_modules(tests.bench.__path__) if not module.name.startswith("_")
-)
-for name in names:
-    importlib.import_module(f"tests.bench.{name}").main()
+for name in sys.argv[1:] or BENCHES:
+    subprocess.run([sys.executable, "-m", f"tests.bench.{name}", *BENCHES[name]], check=True)

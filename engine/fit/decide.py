@@ -1,0 +1,216 @@
+"""Does it fit, what makes it fit, and how long may the texts be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from engine.choice import Choice
+from engine.display import gib
+from engine.fit.cards import Card
+from engine.fit.predict import predict
+from engine.fit.types import Architecture, Prediction, TrainSetup
+
+Verdict = Literal["fits", "tight", "no"]
+
+METHODS: dict[str, dict[str, Any]] = {
+    "QLoRA 4-bit": {"tuning": "lora", "quantization": "nf4"},
+    "LoRA 8-bit": {"tuning": "lora", "quantization": "int8"},
+    "LoRA 16-bit": {"tuning": "lora", "quantization": "none"},
+    "full": {"tuning": "full", "quantization": "none"},
+}
+MEANING: dict[str, str] = {
+    "load": "loading the model",
+    "forward": "the forward pass",
+    "loss": "the loss over the vocabulary",
+    "backward": "the backward pass through a layer",
+    "optimizer": "the optimizer's step",
+    "evaluation": "evaluation",
+    "save": "saving",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting that saves memory.
+
+    Attributes:
+        key: The setting of run.yaml.
+        value: What it becomes.
+        words: What it is, for the user.
+        cost: What is lost.
+    """
+
+    key: str
+    value: Any
+    words: str
+    cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """How to make a run fit.
+
+    Attributes:
+        changes: To be made together, in the order of quality lost; empty when it fits as it is.
+        setup: The run with them.
+        prediction: What it needs then; None when nothing here makes it fit.
+    """
+
+    changes: tuple[Change, ...]
+    setup: TrainSetup
+    prediction: Prediction | None
+
+
+def verdict(prediction: Prediction, free: int) -> Verdict:
+    """``fits``: 19 of 20 runs stay below the free memory; ``tight``: half of them do; else ``no``.
+
+    Args:
+        prediction: Of one GPU.
+        free: Bytes that are free on the card now, before the CUDA context.
+    """
+    if prediction.smi.p95 <= free:
+        return "fits"
+    return "tight" if prediction.smi.p50 <= free else "no"
+
+
+def explain(prediction: Prediction, free: int) -> str:
+    """One sentence with the numbers and the phase that decides."""
+    need, phase = prediction.smi, prediction.binding
+    largest = max(phase.parts, key=lambda part: part.bytes)
+    answer = {"fits": "It fits", "tight": "It is tight", "no": "It does not fit"}[verdict(prediction, free)]
+    return (
+        f"{answer}: {gib(need.p50)} expected, at most {gib(need.p95)} in 19 of 20 runs, {gib(free)} free. "
+        f"The most is needed in {MEANING[phase.name]}; the largest part is {largest.name} ({gib(largest.bytes)})."
+    )
+
+
+def make_fit(architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None) -> Advice:
+    """The cheapest changes that make a run fit, in the order of quality lost.
+
+    No quality: gradient checkpointing, a smaller batch with more accumulation, a smaller evaluation batch. Hardly any: an
+    8-bit optimizer. Some: LoRA instead of full, 8 bits, 4 bits. Real: shorter texts.
+    """
+    made: list[Change] = []
+    current = setup
+    if verdict(predict(architecture, current, card=card), free) == "fits":
+        return Advice((), setup, predict(architecture, setup, card=card))
+    for change, apply in _ladder(setup):
+        attempt = apply(current)
+        if attempt == current:
+            continue
+        current = attempt
+        made = [old for old in made if old.key != change.key] + [change]
+        prediction = predict(architecture, current, card=card)
+        if verdict(prediction, free) == "fits":
+            return _without_needless(architecture, setup, made, free, card)
+    return Advice(tuple(made), current, None)
+
+
+def longest_that_fits(
+    architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None, step: int = 256
+) -> int:
+    """The largest multiple of `step` tokens for which the run fits; 0 when not even one does."""
+
+    def fits(length: int) -> bool:
+        return verdict(predict(architecture, replace(setup, seq_len=length), card=card), free) == "fits"
+
+    low, high = 0, 1
+    limit = max(1, (architecture.max_length or 131_072) // step)
+    while high <= limit and fits(high * step):
+        low, high = high, high * 2
+    high = min(high, limit + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * step) else (low, middle)
+    return low * step
+
+
+def largest_batch(
+    architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None
+) -> Choice[int]:
+    """The per-device batch for this card: the largest power of two up to 16 that fits."""
+    best = 0
+    need = ""
+    for batch in (1, 2, 4, 8, 16):
+        prediction = predict(architecture, replace(setup, batch=batch, eval_batch=batch), card=card)
+        if verdict(prediction, free) != "fits":
+            break
+        best, need = batch, gib(prediction.smi.p95)
+    if not best:
+        return Choice(1, f"Not even one text of {setup.seq_len:,} tokens is sure to fit into {gib(free)}.")
+    return Choice(
+        best,
+        f"{best} at once need at most {need} of the {gib(free)} that are free.",
+        tuple({1, max(1, best // 2)}),
+    )
+
+
+def _without_needless(
+    architecture: Architecture, setup: TrainSetup, made: list[Change], free: int, card: Card | None
+) -> Advice:
+    """Drop every change that a later, stronger one has made needless."""
+    kept = list(made)
+    for change in made:
+        fewer = [other for other in kept if other is not change]
+        attempt = _apply(setup, fewer)
+        if fewer and verdict(predict(architecture, attempt, card=card), free) == "fits":
+            kept = fewer
+    final = _apply(setup, kept)
+    return Advice(tuple(kept), final, predict(architecture, final, card=card))
+
+
+def _apply(setup: TrainSetup, changes: list[Change]) -> TrainSetup:
+    for change in changes:
+        setup = _APPLY[change.key](setup, change.value)
+    return setup
+
+
+_APPLY: dict[str, Callable[[TrainSetup, Any], TrainSetup]] = {
+    "gradient_checkpointing": lambda setup, value: replace(setup, gradient_checkpointing=value),
+    "per_device_train_batch_size": lambda setup, value: replace(
+        setup, batch=value, gradient_accumulation=setup.gradient_accumulation * max(1, setup.batch // value)
+    ),
+    "per_device_eval_batch_size": lambda setup, value: replace(setup, eval_batch=value),
+    "optim": lambda setup, value: replace(setup, optimizer=value),
+    "tuning": lambda setup, value: replace(setup, tuning=value),
+    "load_in_8bit": lambda setup, value: replace(setup, quantization="int8"),
+    "load_in_4bit": lambda setup, value: replace(setup, quantization="nf4"),
+    "max_length": lambda setup, value: replace(setup, seq_len=value),
+}
+
+
+def _ladder(setup: TrainSetup) -> Iterator[tuple[Change, Callable[[TrainSetup], TrainSetup]]]:
+    def step(
+        key: str, value: Any, words: str, cost: str
+    ) -> tuple[Change, Callable[[TrainSetup], TrainSetup]]:
+        return Change(key, value, words, cost), lambda current: _APPLY[key](current, value)
+
+    if not setup.gradient_checkpointing:
+        yield step("gradient_checkpointing", True, "gradient checkpointing", "20 to 30 % more time")
+    batch = setup.batch
+    while batch > 1:
+        batch //= 2
+        yield step("per_device_train_batch_size", batch, f"batch {batch} with more accumulation", "some time")
+    if setup.eval_batch > 1:
+        yield step("per_device_eval_batch_size", 1, "evaluation one by one", "slower evaluation")
+    if setup.tuning == "full" and "8bit" not in setup.optimizer:
+        yield step("optim", "paged_adamw_8bit", "8-bit optimizer in pages", "hardly any quality")
+    if setup.tuning == "full":
+        yield step(
+            "tuning",
+            "lora",
+            "LoRA instead of full fine-tuning",
+            "a little quality where much is to be learnt",
+        )
+    if setup.quantization == "none":
+        yield step("load_in_8bit", True, "the model in 8 bits", "a little quality, slower")
+    if setup.quantization not in ("nf4", "fp4"):
+        yield step("load_in_4bit", True, "the model in 4 bits (QLoRA)", "a little quality")
+    length = setup.seq_len
+    while length > 512:
+        length //= 2
+        yield step(
+            "max_length", length, f"texts of at most {length:,} tokens", "what is beyond is not learnt"
+        )

@@ -1,0 +1,211 @@
+"""Linears: plain, quantized, and with the adapters that PEFT puts on them."""
+
+from __future__ import annotations
+
+from engine.fit.maker import ADAPTER, DEQUANTIZED, Maker, Tensor
+from engine.fit.tape import Buffer
+from engine.fit.types import Linear
+
+
+def project(maker: Maker, x: Tensor, linear: Linear, kind: str, tokens: int | None = None) -> Tensor:
+    """A linear with its adapter, if it has one."""
+    plan, tape = maker.plan, maker.tape
+    rows = maker.tokens if tokens is None else tokens
+    out = _base(maker, x, linear, kind, rows)
+    if not plan.is_target(linear):
+        return out
+    if plan.is_quantized(linear) and plan.profile.adapter_clones_quantized:
+        clone = tape.operation([(out.value, "same")], rows * linear.out_features * out.element, kind)
+        tape.release(out.value)
+        out = Tensor(clone, out.element)
+    return _adapter(maker, x, out, linear, kind, rows)
+
+
+def _base(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+    plan, tape = maker.plan, maker.tape
+    out_elements = rows * linear.out_features
+    if plan.is_quantized(linear):
+        return _quantized(maker, x, linear, kind, rows)
+    # Under autocast a linear casts what it reads to 16 bits; a trained weight needs that cast for its gradient.
+    element = plan.compute if plan.setup.autocast else x.element
+    source = x.value
+    if element != x.element:
+        source = tape.operation([(x.value, "new")], rows * linear.in_features * element, kind)
+    trained = plan.full
+    copy: Buffer | None = None
+    if trained and plan.setup.autocast and plan.base == 4 and not plan.sharded:
+        # torch/aten/src/ATen/autocast_mode.cpp keeps the cast of a trained float32 weight until autocast ends.
+        copy = tape.new(linear.weights * element, "16-bit copies of weights")
+    # A gradient of a cast weight is in 16 bits first; under sharding it stays so until it is scattered.
+    narrow = trained and (maker.accumulating or copy is not None)
+    value = tape.operation(
+        [(source, "new")],
+        out_elements * element,
+        kind,
+        [*((source.buffer,) if trained else ()), *((copy,) if copy else ())],
+        after=(linear.weights * element,) if narrow else (),
+        weights=maker.gradients(linear.weights) if trained else (),
+        trained=trained,
+    )
+    if copy is not None:
+        tape.drop(copy)
+    if source is not x.value:
+        tape.release(source)
+    return Tensor(value, element)
+
+
+def _quantized(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+    plan, tape = maker.plan, maker.tape
+    element = plan.compute
+    in_elements, out_elements = rows * linear.in_features, rows * linear.out_features
+    source = x.value
+    if element != x.element:  # bitsandbytes Linear4bit.forward: x.to(compute_dtype)
+        source = tape.operation([(x.value, "new")], in_elements * element, kind)
+    weight = tape.new(plan.dequantized(linear), DEQUANTIZED)
+    if plan.four_bit:
+        keeps = plan.profile.bnb4_keeps_input
+        value = tape.operation(
+            [(source, "new")],
+            out_elements * element,
+            kind,
+            (source.buffer,) if keeps else (),
+            before=(plan.dequantized(linear),),
+        )
+        tape.drop(weight)
+    else:
+        # MatMul8bitLt.forward: fp16 copy and int8 rows of the input, int32 and fp16 results.
+        tape.drop(weight)
+        copies = (2 * in_elements if plan.setup.dtype != "float16" else 0, in_elements)
+        tape.pulse(*copies, 4 * out_elements, 2 * out_elements)
+        value = tape.operation(
+            [(source, "new")],
+            out_elements * element,
+            kind,
+            (source.buffer,) if plan.profile.bnb8_keeps_input else (),
+            before=(linear.weights * element,),
+        )
+    if source is not x.value:
+        tape.release(source)
+    if element == x.element:
+        return Tensor(value, element)
+    # ... .to(inp_dtype)
+    wide = tape.operation([(value, "new")], out_elements * x.element, kind)
+    tape.release(value)
+    return Tensor(wide, x.element)
+
+
+def _adapter(maker: Maker, x: Tensor, result: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+    plan, tape, setup = maker.plan, maker.tape, maker.plan.setup
+    elements, out_elements = rows * linear.in_features, rows * linear.out_features
+    casts = plan.profile.adapter_casts_input and not (plan.is_quantized(linear) and setup.autocast)
+    source = x
+    if casts and x.element != plan.adapter:
+        source = Tensor(tape.operation([(x.value, "new")], elements * plan.adapter, ADAPTER), plan.adapter)
+    dropped = source
+    if setup.lora_dropout > 0:
+        mask = tape.new(elements, ADAPTER)
+        value = tape.operation([(source.value, "new")], elements * source.element, ADAPTER, [mask])
+        dropped = Tensor(value, source.element)
+        tape.drop(mask)
+    if setup.dora:
+        added = _dora(maker, dropped, result, linear, kind, rows)
+    else:
+        added = _scaled(maker, _product(maker, dropped, linear, kind, rows), out_elements, kind)
+    if dropped is not source:
+        tape.release(dropped.value)
+    total = maker.add(result, added, out_elements, kind)
+    tape.release(result.value, added.value)
+    if source is not x:
+        tape.release(source.value)
+    if total.element != result.element:
+        back = tape.operation([(total.value, "new")], out_elements * result.element, kind)
+        tape.release(total.value)
+        total = Tensor(back, result.element)
+    return total
+
+
+def _product(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+    """``lora_B(lora_A(x))``."""
+    plan, tape, rank = maker.plan, maker.tape, maker.plan.setup.lora_r
+    work = plan.compute if plan.setup.autocast else plan.adapter
+    read = x.value
+    if x.element != work:
+        read = tape.operation([(x.value, "new")], rows * linear.in_features * work, ADAPTER)
+    inner = tape.operation(
+        [(read, "new")],
+        rows * rank * work,
+        ADAPTER,
+        [read.buffer],
+        weights=maker.gradients(linear.in_features * rank),
+        trained=True,
+    )
+    if read is not x.value:
+        tape.release(read)
+    outer = tape.operation(
+        [(inner, "new")],
+        rows * linear.out_features * work,
+        kind,
+        [inner.buffer],
+        weights=maker.gradients(linear.out_features * rank),
+        trained=True,
+    )
+    tape.release(inner)
+    return Tensor(outer, work)
+
+
+def _scaled(maker: Maker, x: Tensor, elements: int, kind: str) -> Tensor:
+    return maker.replaced(
+        x, Tensor(maker.tape.operation([(x.value, "new")], elements * x.element, kind), x.element)
+    )
+
+
+def _dora(maker: Maker, x: Tensor, result: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+    """peft/tuners/lora/dora.py DoraLinearLayer.forward, in its order."""
+    plan, tape = maker.plan, maker.tape
+    out_elements = rows * linear.out_features
+    work = plan.compute if plan.setup.autocast else plan.adapter
+    # Held to the end: a unit matrix as wide as the input, the product of both adapter matrices, the dequantized weight.
+    held = [
+        tape.new(linear.in_features**2 * plan.adapter, ADAPTER),
+        tape.new(linear.weights * work, ADAPTER),
+    ]
+    if work != x.element:
+        held.append(tape.new(linear.weights * x.element, ADAPTER))
+    element = (plan.compute if plan.four_bit else 4) if plan.is_quantized(linear) else plan.base
+    if plan.is_quantized(linear) or element != x.element:
+        held.append(tape.new(linear.weights * x.element, DEQUANTIZED))
+    tape.pulse(
+        linear.weights * x.element, linear.weights * x.element
+    )  # the scaled product, and its sum with the weight
+    outer = _product(maker, x, linear, kind, rows)
+    base = result
+    if (
+        plan.setup.lora_dropout > 0
+    ):  # the base's result for the dropped input; its backward pass needs that weight
+        copy = held[-1:] if len(held) > 2 else []
+        base = Tensor(tape.operation([(x.value, "new")], out_elements * x.element, kind, copy), x.element)
+    trained = maker.gradients(linear.out_features)
+    parts = []
+    for value in (base, outer):  # times the magnitude, which wants a gradient, so both factors are kept
+        wide = max(value.element, plan.adapter)
+        size = out_elements * wide
+        product = tape.operation(
+            [(value.value, "new")],
+            size,
+            kind,
+            [value.value.buffer],
+            before=(size,),
+            weights=trained,
+            trained=True,
+        )
+        parts.append(Tensor(product, wide))
+        trained = ()
+    if base is not result:
+        tape.release(base.value)
+    tape.release(outer.value)
+    parts[1] = _scaled(maker, parts[1], out_elements, kind)
+    total = maker.add(parts[0], parts[1], out_elements, kind)
+    tape.release(parts[0].value, parts[1].value)
+    for buffer in held:
+        tape.drop(buffer)
+    return total

@@ -1,0 +1,93 @@
+"""From run.yaml to what the predictors need to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.config.schema import RunConfig
+from engine.fit.architecture import from_catalogue, from_config, from_folder, from_size
+from engine.fit.types import Architecture, TrainSetup
+
+
+def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
+    """The run as the predictors see it.
+
+    Args:
+        config: Complete or not; open values count as the trainer's defaults.
+        longest_row: Tokens of the longest training row; the padded length is that or max_length, whichever is less.
+    """
+    model, training = config.model, config.training
+    batch = training.per_device_train_batch_size or 1
+    length = min(training.max_length, longest_row) if longest_row else training.max_length
+    evaluates = config.data.eval is not None or config.data.eval_fraction > 0
+    targets = config.lora.lora_target_modules
+    dtype = model.dtype or "bfloat16"
+    return TrainSetup(
+        tuning=config.method.tuning,
+        quantization=model.bnb_4bit_quant_type
+        if model.load_in_4bit
+        else "int8"
+        if model.load_in_8bit
+        else "none",
+        double_quant=model.use_bnb_nested_quant,
+        dtype=dtype,
+        trained_dtype="bfloat16" if dtype == "bfloat16" else "float32",
+        autocast=dtype != "float32",
+        lora_r=config.lora.lora_r,
+        lora_targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        lora_dropout=config.lora.lora_dropout,
+        dora=config.lora.use_dora,
+        batch=batch,
+        seq_len=length,
+        eval_batch=(training.per_device_eval_batch_size or batch) if evaluates else 0,
+        gradient_checkpointing=training.gradient_checkpointing is not False,
+        optimizer=training.optim,
+        attention=model.attn_implementation,
+        gradient_accumulation=training.gradient_accumulation_steps or 1,
+        num_gpus=training.num_processes,
+        sharding="ddp" if training.num_processes > 1 else "none",
+    )
+
+
+def architecture_of(model: str) -> Architecture:
+    """The architecture of a folder or Hub id, from its config.json, the known models, or its name.
+
+    Raises:
+        UserError: The folder's config.json cannot be understood, or nothing is known of the model.
+    """
+    from engine.errors import UserError
+    from engine.models.naming import read_name
+
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return from_folder(folder)
+    known = from_catalogue(model)
+    if known is not None:
+        return known
+    cached = _cached_config(model)
+    if cached is not None:
+        return from_config(cached, model)
+    params_b = read_name(model).params_b
+    if params_b is not None:
+        return from_size(params_b, model)
+    raise UserError(
+        "Nothing is known about this model's size.",
+        model,
+        "Give the folder it is in, a Hub id with its size in the name, or download it first.",
+    )
+
+
+def _cached_config(model: str) -> dict[str, object] | None:
+    import json
+
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except HFValidationError:
+        return None
+    if not isinstance(found, str):
+        return None
+    value = json.loads(Path(found).read_text(encoding="utf-8"))
+    return value if isinstance(value, dict) else None
