@@ -47,17 +47,27 @@ def load_model(config: RunConfig) -> Any:
     elif settings.load_in_8bit:
         quantization = BitsAndBytesConfig(load_in_8bit=True)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
+
+    def load(attention: str) -> Any:
+        return AutoModelForCausalLM.from_pretrained(
             settings.model_name_or_path,
             revision=settings.model_revision,
             dtype=dtype,
-            attn_implementation=settings.attn_implementation,
+            attn_implementation=attention,
             quantization_config=quantization,
             device_map={"": local_rank if torch.cuda.is_available() else "cpu"},
             trust_remote_code=False,
             use_safetensors=True,
         )
+
+    try:
+        try:
+            model = load(settings.attn_implementation)
+        except ValueError as error:
+            # Some architectures (Gemma 2, gpt-oss) have no sdpa; the plain computation is slower but the same.
+            if settings.attn_implementation != "sdpa" or "scaled_dot_product_attention" not in str(error):
+                raise
+            model = load("eager")
     except (OSError, ValueError, ImportError) as error:
         raise _cannot_load("model", config, error) from error
     model.config.use_cache = False

@@ -13,6 +13,7 @@ BENCHES: dict[str, list[str]] = {
     "looking": [],
     "plot": [],
     "vram_accuracy": [ROWS],
+    "simulate": [],
     "demo_quality": ["--tunings", "lora"],
 }
 
