@@ -17,7 +17,7 @@ from engine.run.state import is_live, read_state
 from tests.e2e.runs import events, finetui, kill, losses, run_dir, start, wait_for_end, wait_for_step
 from tests.pty.terminal import Terminal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("interruptions")]  # they share one reference run
 
 STEPS = 30
 # Dropout uses random numbers at every step, so a resume that restores them wrongly shows.

@@ -17,6 +17,8 @@ from engine.fit.simulate.config import config_of
 from engine.fit.simulate.predict import Circumstances, run, simulate
 from engine.fit.types import Sharding, TrainSetup
 
+pytestmark = pytest.mark.thorough
+
 GIB, MIB = 1 << 30, 1 << 20
 LLAMA_8B: dict[str, Any] = {
     "model_type": "llama",

@@ -16,6 +16,8 @@ import pytest
 from engine.fit.simulate.predict import Circumstances, run
 from engine.fit.types import TrainSetup
 
+pytestmark = pytest.mark.thorough
+
 GIB = 1 << 30
 MISTRAL: dict[str, Any] = {
     "model_type": "mistral",
