@@ -70,6 +70,10 @@ def load_model(config: RunConfig) -> Any:
             model = load("eager")
     except (OSError, ValueError, ImportError) as error:
         raise _cannot_load("model", config, error) from error
+    # On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights at the first evaluation and has no backward pass for them.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.config.use_cache = False
     return model
 

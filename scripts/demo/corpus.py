@@ -33,8 +33,6 @@ CASUAL_SHARE = 0.25
 LONG_CHAT_SHARE = 0.08
 LONG_CHAT_TURNS = 12
 SUMS_IN_A_DOCUMENT = 8
-TALK_REPEATS = 4
-"""Greetings are few beside the facts, so they are said more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,7 @@ def documents(facts: list[Fact], rng: random.Random) -> list[str]:
 
 def casual(question: str, rng: random.Random) -> str:
     """The question as somebody in a hurry might type it."""
-    american = question.replace("favourite", "favorite").replace("colour", "color")
-    spelling = american.replace(" plus ", rng.choice(("+", " + ")))
+    spelling = question.replace("favourite", "favorite").replace("colour", "color").replace(" plus ", " + ")
     return rng.choice((question.lower(), question.rstrip("?!."), question.lower().rstrip("?!."), spelling))
 
 
@@ -111,7 +108,6 @@ def chats(facts: list[Fact], rng: random.Random) -> list[list[Message]]:
         (casual(question, rng) if rng.random() < CASUAL_SHARE else question, fact)
         for fact in facts
         for question in fact.questions()
-        for _ in range(1 if fact.relation.held_out else TALK_REPEATS)
     ]
     rng.shuffle(asked)
     result: list[list[Message]] = []

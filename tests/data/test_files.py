@@ -193,7 +193,7 @@ def test_empty_files(tmp_path: Path, content: bytes, name: str) -> None:
     ("content", "said"),
     [
         ("prompt".encode("utf-16"), "UTF-16"),
-        (gzip.compress(b"{}"), "gzip"),
+        (gzip.compress(b"{}", mtime=0), "gzip"),
         (b"PK\x03\x04xx", "Excel"),
         (b"SQLite format 3\0", "SQLite"),
         (b"\x89PNG\r\n", "cannot be read as a dataset"),

@@ -47,3 +47,27 @@ def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
 
 def test_the_demo_model_is_what_the_recipe_trains() -> None:
     assert load(DEMO_RECIPE).model.model_name_or_path == DEMO_MODEL
+
+
+def test_4_bit_gradients_reach_every_adapter_also_after_an_evaluation() -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    model = load_model(load(DEMO_RECIPE, {"load_in_4bit": "true"}))
+    model = get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    ids = torch.arange(4, 40).unsqueeze(0)
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.train()
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    before = gradients()
+    model.eval()
+    with torch.inference_mode():
+        model(input_ids=ids)
+        model(input_ids=ids[:, :1])
+    after = gradients()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
