@@ -296,6 +296,10 @@ def _largest_layer(plan: Plan) -> int:
     return (arch.params - arch.embedding_params) // max(1, arch.layers) if plan.full else 0
 
 
+# Linears that read the same tensor.
+_READ_TOGETHER = {"q": "in", "k": "in", "v": "in", "qkv": "in", "gate": "mid", "up": "mid", "gate_up": "mid"}
+
+
 def _int8_inputs(plan: Plan) -> Parts:
     """What 8-bit linears keep although layers are recomputed.
 
@@ -306,23 +310,16 @@ def _int8_inputs(plan: Plan) -> Parts:
     if not plain or plan.profile.reentrant:
         return {}
     arch, total = plan.architecture, 0
+    wide = 4 if plan.norms_float32 or (arch.norm == "layer" and plan.setup.autocast) else plan.compute
     for shape in plan.shapes:
         inputs: dict[str, int] = {}
         for does, linear in shape.linears.items():
-            group = {
-                "q": "in",
-                "k": "in",
-                "v": "in",
-                "qkv": "in",
-                "gate": "mid",
-                "up": "mid",
-                "gate_up": "mid",
-            }
-            inputs[group.get(does, does)] = linear.in_features
+            read = _READ_TOGETHER.get(does, does)
+            inputs[read] = linear.in_features * (plan.compute if does == "o" else wide)
         if arch.parallel_layer and arch.norms_per_layer == 1:
             inputs.pop("mid", None)
         total += shape.count * sum(inputs.values())
-    return {"inputs of the 8-bit layers": total * plan.setup.tokens * plan.compute}
+    return {"inputs of the 8-bit layers": total * plan.setup.tokens}
 
 
 def evaluating(plan: Plan) -> Plan:
@@ -363,6 +360,16 @@ def _load(plan: Plan, static: Static) -> Parts:
             (linear.weights for linear in plan.architecture.linears if plan.is_quantized(linear)), default=0
         )
         parts["weights being quantized"] = 2 * largest * 2
+    if plan.profile.loads_at_once and plan.quantized:
+        # transformers modeling_utils.py get_total_byte_count takes only plain linears for quantized.
+        others = plan.base * sum(
+            linear.weights * linear.count
+            for linear in plan.architecture.linears
+            if linear.conv1d and plan.is_quantized(linear)
+        )
+        at_once = static.weights + static.quantized + others * 3 // 4
+        if others and at_once > sum(parts.values()):
+            return {"weights on their way": at_once}
     return _clean(parts)
 
 

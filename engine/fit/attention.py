@@ -8,7 +8,7 @@ from engine.fit.maker import ADAPTER, ATTENTION, DEQUANTIZED, Maker, Tensor
 from engine.fit.norms import norm
 from engine.fit.plan import LayerShape
 from engine.fit.projection import project
-from engine.fit.tape import Buffer
+from engine.fit.tape import Buffer, Value
 from engine.fit.types import Linear
 
 
@@ -149,22 +149,46 @@ def _eager(maker: Maker, q: Tensor, k: Tensor, v: Tensor, size: int) -> Tensor:
         )
         tape.release(scores)
         scores = after
-    wide = scores
-    if element != 4 and plan.setup.dtype != "float16":  # SoftMax.cpp: only float16 is cast within the kernel
-        wide = tape.operation([(scores, "new")], 4 * square, ATTENTION)
-    soft = tape.operation([(wide, "new")], 4 * square, ATTENTION, saves_result=True)
-    if wide is not scores:
-        tape.release(wide)
-    if element != 4:
-        narrow = tape.operation([(soft, "new")], square * element, ATTENTION)
-        tape.release(soft)
-        soft = narrow
+    if arch.attention_sinks:
+        soft = _softmax_with_sinks(maker, scores, square * element)
+    else:
+        soft = _softmax(maker, scores, square, element)
     tape.release(scores)
     out = tape.operation([(soft, "new"), (v.value, "new")], size, ATTENTION, [soft.buffer, v.value.buffer])
     tape.release(soft)
     contiguous = tape.operation([(out, "same")], size, ATTENTION)
     tape.release(out)
     return Tensor(contiguous, element)
+
+
+def _softmax(maker: Maker, scores: Value, square: int, element: int) -> Value:
+    tape, wide = maker.tape, scores
+    if element != 4 and maker.plan.setup.dtype != "float16":
+        # SoftMax.cpp: only float16 is cast within the kernel
+        wide = tape.operation([(scores, "new")], 4 * square, ATTENTION)
+    soft = tape.operation([(wide, "new")], 4 * square, ATTENTION, saves_result=True)
+    if wide is not scores:
+        tape.release(wide)
+    if element == 4:
+        return soft
+    narrow = tape.operation([(soft, "new")], square * element, ATTENTION)
+    tape.release(soft)
+    return narrow
+
+
+def _softmax_with_sinks(maker: Maker, scores: Value, size: int) -> Value:
+    # modeling_gpt_oss.py eager_attention_forward: joined with the sinks, without the maximum, softmax in the same
+    # format; what is multiplied is a view of its result.
+    tape = maker.tape
+    joined = tape.operation([(scores, "new")], size, ATTENTION)
+    # The maximum's gradient is spread over zeros of the same size.
+    centred = tape.operation([(joined, "same"), (joined, "new")], size, ATTENTION)
+    tape.release(joined)
+    soft = tape.operation([(centred, "new")], size, ATTENTION, saves_result=True)
+    tape.release(centred)
+    kept = tape.operation([(soft, "new")], 0, ATTENTION, shares=soft.buffer, grad_size=size)
+    tape.release(soft)
+    return kept
 
 
 def _math(maker: Maker, q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:

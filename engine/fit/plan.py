@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from engine.fit.expert_linears import ExpertAdapter, expert_adapters, experts_apart, old_names
 from engine.fit.families import role
 from engine.fit.profiles import Profile
 from engine.fit.types import DTYPE_BYTES, Architecture, Linear, TrainSetup
@@ -15,6 +16,8 @@ Backend = Literal["flash", "efficient", "eager", "math"]
 
 # torch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp: check_head_dim_size_flash
 _FLASH_HEAD_DIM = 256
+
+_OWN_LINEARS = frozenset(["falcon"])  # modeling_falcon.py FalconLinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Plan:
         targets: Names and input widths of linears with an adapter.
         backend: The attention kernel that really runs.
         masked: An attention mask is materialised.
+        shapes: The kinds of layers.
+        expert_adapters: Adapters on parameters of all experts of a layer.
     """
 
     architecture: Architecture
@@ -61,6 +66,7 @@ class Plan:
     backend: Backend
     masked: bool
     shapes: tuple[LayerShape, ...]
+    expert_adapters: tuple[ExpertAdapter, ...] = ()
 
     @property
     def loss(self) -> str:
@@ -101,7 +107,12 @@ class Plan:
     def is_quantized(self, linear: Linear) -> bool:
         """This linear is held in 4 or 8 bits; transformers leaves the head out (``get_keys_to_not_convert``)."""
         parts = ("text", "expert", "head") if self.profile.quantizes_head else ("text", "expert")
-        return self.quantized and linear.part in parts
+        return self.quantized and linear.part in parts and not self.unquantizable
+
+    @property
+    def unquantizable(self) -> bool:
+        """The linears are of a class of their own, which this stack leaves as they are."""
+        return not self.profile.quantizes_subclasses and self.architecture.model_type in _OWN_LINEARS
 
     def dequantized(self, linear: Linear) -> int:
         """Bytes of a quantized weight while it is multiplied."""
@@ -110,7 +121,12 @@ class Plan:
 
 def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -> Plan:
     """Work out number formats, adapters and kernels of a run."""
+    if not profile.fused_experts:
+        architecture = experts_apart(architecture)
     full, quantized = setup.tuning == "full", setup.quantization != "none"
+    on_experts: tuple[ExpertAdapter, ...] = ()
+    if profile.adapts_fused_experts and not full:
+        on_experts = expert_adapters(architecture, setup.lora_targets or profile.adapter_targets)
     base = DTYPE_BYTES[setup.dtype]
     compute = 2 if setup.autocast else base
     sharded = setup.sharding == "fsdp" and setup.num_gpus > 1
@@ -140,26 +156,32 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
         adapter,
         stream,
         norms_float32,
-        _targets(architecture, setup, profile),
+        _targets(architecture, setup, profile, old_names(architecture) if on_experts else ()),
         _backend(
             architecture, setup, profile, 4 if norms_float32 and not setup.autocast else compute, masked
         ),
         masked,
         tuple(_shapes(architecture)),
+        on_experts,
     )
 
 
 _ATTENTION_ROLES = frozenset(["q", "k", "v", "qkv", "o", "q_a", "kv_a", "kv_b", "mixer_in"])
 
 
-def _targets(architecture: Architecture, setup: TrainSetup, profile: Profile) -> frozenset[tuple[str, int]]:
-    """The linears that a list of names means, as PEFT reads it: by the end of the module's path."""
+def _targets(
+    architecture: Architecture, setup: TrainSetup, profile: Profile, moved: tuple[str, ...]
+) -> frozenset[tuple[str, int]]:
+    """The linears that a list of names means, as PEFT reads it: by the end of the module's path.
+
+    Names in ``moved`` mean parameters of experts, and linears of that name no longer.
+    """
     if setup.tuning == "full":
         return frozenset()
     asked = setup.lora_targets or profile.adapter_targets
     found = set()
     for linear in architecture.linears:
-        if linear.part == "head":
+        if linear.part == "head" or linear.name in moved:
             continue
         in_attention = role(linear.name, linear.in_features, architecture.hidden) in _ATTENTION_ROLES
         for target in asked:
@@ -206,7 +228,7 @@ def _shapes(architecture: Architecture) -> Iterator[LayerShape]:
     by_role: dict[str, list[Linear]] = {}
     mixers: list[Linear] = []
     for linear in architecture.linears:
-        if linear.part not in ("text", "expert"):
+        if linear.part != "text":
             continue
         does = role(linear.name, linear.in_features, architecture.hidden)
         if does == "mixer_in":

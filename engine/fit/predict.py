@@ -59,7 +59,7 @@ def predict(
         steady=sum(found.steady.values()),
         predictor="arithmetic",
         profile=stack.name,
-        notes=architecture.unsure,
+        notes=_notes(plan),
     )
 
 
@@ -90,6 +90,13 @@ def _from_allocator(
     except OutOfMemory:
         return Range(middle, high), Range(shown, high + outside)
     return Range(middle, capacity + workspace), Range(shown, max(shown, card.usable))
+
+
+def _notes(plan: Plan) -> tuple[str, ...]:
+    notes = plan.architecture.unsure
+    if plan.quantized and plan.unquantizable:
+        notes = (*notes, "this model's linears are of a class that is not quantized, so they stay in 16 bits")
+    return notes
 
 
 def _widened(value: int, percent: int, architecture: Architecture) -> int:

@@ -44,12 +44,15 @@ class Profile:
         joined_qkv: One linear makes queries, keys and values for every architecture; the adapter's part is copied into
             zeros, and values stay a view of the whole.
         quantizes_head: The head is quantized like every other linear.
+        quantizes_subclasses: Classes derived from a linear are quantized, too.
+        loads_at_once: Before loading, one block as large as all weights is allocated and given back.
         dequantizes_float32: Weights are dequantized to float32 first, then cast.
         flash_repeats_kv: Architectures whose flash attention gets repeated keys and values.
         sdpa_gqa: sdpa takes grouped keys and values as they are when there is no mask.
         mask_bytes: Bytes an element of the attention mask that is made once a forward pass has.
         foreach_optimizer: ``adamw_torch`` computes with lists of tensors and needs a copy of one state.
         fused_experts: Experts are 3-D parameters.
+        adapts_fused_experts: PEFT puts adapters on such parameters where all linears are asked for.
         fsdp_upcasts: Under mixed precision FSDP holds trained weights in float32.
         fsdp_frozen_hooks: FSDP's hooks on frozen layers keep every layer's input and its gradient in the backward pass.
         fsdp_adapters_whole: Adapters on quantized weights are not sharded.
@@ -81,12 +84,15 @@ class Profile:
     fused_lora: bool = False
     joined_qkv: bool = False
     quantizes_head: bool = False
+    quantizes_subclasses: bool = True
+    loads_at_once: bool = False
     dequantizes_float32: bool = False
     flash_repeats_kv: tuple[str, ...] = ()
     sdpa_gqa: bool = True
     mask_bytes: int = 1
     foreach_optimizer: bool = True
     fused_experts: bool = True
+    adapts_fused_experts: bool = False
     fsdp_upcasts: bool = True
     fsdp_frozen_hooks: bool = True
     fsdp_adapters_whole: bool = False

@@ -7,21 +7,32 @@ from engine.fit.tape import Buffer
 from engine.fit.types import Linear
 
 
-def project(maker: Maker, x: Tensor, linear: Linear, kind: str, tokens: int | None = None) -> Tensor:
-    """A linear with its adapter, if it has one."""
+def project(
+    maker: Maker, x: Tensor, linear: Linear, kind: str, tokens: int | None = None, copies: int = 1
+) -> Tensor:
+    """A linear with its adapter, if it has one.
+
+    Args:
+        maker: The run.
+        x: What it reads.
+        linear: Its sizes.
+        kind: The part its results belong to.
+        tokens: Rows of ``x``; all tokens when left out.
+        copies: It stands for so many linears, each with a gradient.
+    """
     plan, tape = maker.plan, maker.tape
     rows = maker.tokens if tokens is None else tokens
-    out = _base(maker, x, linear, kind, rows)
+    out = _base(maker, x, linear, kind, rows, copies)
     if not plan.is_target(linear):
         return out
     if plan.is_quantized(linear) and plan.profile.adapter_clones_quantized:
         clone = tape.operation([(out.value, "same")], rows * linear.out_features * out.element, kind)
         tape.release(out.value)
         out = Tensor(clone, out.element)
-    return _adapter(maker, x, out, linear, kind, rows)
+    return _adapter(maker, x, out, linear, kind, rows, copies)
 
 
-def _base(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+def _base(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int, copies: int) -> Tensor:
     plan, tape = maker.plan, maker.tape
     out_elements = rows * linear.out_features
     if plan.is_quantized(linear):
@@ -44,7 +55,7 @@ def _base(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tens
         kind,
         [*((source.buffer,) if trained else ()), *((copy,) if copy else ())],
         after=(linear.weights * element,) if narrow else (),
-        weights=maker.gradients(linear.weights) if trained else (),
+        weights=maker.gradients(copies * linear.weights) if trained else (),
         trained=trained,
     )
     if copy is not None:
@@ -94,7 +105,9 @@ def _quantized(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) ->
     return Tensor(wide, x.element)
 
 
-def _adapter(maker: Maker, x: Tensor, result: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+def _adapter(
+    maker: Maker, x: Tensor, result: Tensor, linear: Linear, kind: str, rows: int, copies: int
+) -> Tensor:
     plan, tape, setup = maker.plan, maker.tape, maker.plan.setup
     elements, out_elements = rows * linear.in_features, rows * linear.out_features
     casts = plan.profile.adapter_casts_input and not (plan.is_quantized(linear) and setup.autocast)
@@ -110,7 +123,7 @@ def _adapter(maker: Maker, x: Tensor, result: Tensor, linear: Linear, kind: str,
     if setup.dora:
         added = _dora(maker, dropped, result, linear, kind, rows)
     else:
-        added = _scaled(maker, _product(maker, dropped, linear, kind, rows), out_elements, kind)
+        added = _scaled(maker, _product(maker, dropped, linear, kind, rows, copies), out_elements, kind)
     if dropped is not source:
         tape.release(dropped.value)
     total = maker.add(result, added, out_elements, kind)
@@ -124,7 +137,7 @@ def _adapter(maker: Maker, x: Tensor, result: Tensor, linear: Linear, kind: str,
     return total
 
 
-def _product(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+def _product(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int, copies: int = 1) -> Tensor:
     """``lora_B(lora_A(x))``."""
     plan, tape, rank = maker.plan, maker.tape, maker.plan.setup.lora_r
     work = plan.compute if plan.setup.autocast else plan.adapter
@@ -136,7 +149,7 @@ def _product(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> T
         rows * rank * work,
         ADAPTER,
         [read.buffer],
-        weights=maker.gradients(linear.in_features * rank),
+        weights=maker.gradients(copies * linear.in_features * rank),
         trained=True,
     )
     if read is not x.value:
@@ -146,7 +159,7 @@ def _product(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> T
         rows * linear.out_features * work,
         kind,
         [inner.buffer],
-        weights=maker.gradients(linear.out_features * rank),
+        weights=maker.gradients(copies * linear.out_features * rank),
         trained=True,
     )
     tape.release(inner)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from engine.fit.allocator import Block, CachingAllocator
 from engine.fit.allocator_config import LARGE_BUFFER, MIN_LARGE_ALLOC
 from engine.fit.arithmetic import autocast_copies, embedded_element, evaluating, output_bytes
+from engine.fit.expert_linears import expert_weights
 from engine.fit.pieces import Events, Piece, forward_events, head_events, layer_piece
 from engine.fit.plan import Plan
 from engine.fit.static import Static, moment_bytes, trained_tensors
@@ -330,6 +331,8 @@ def _backward(
             _scatter(run, shard)
         elif plan.full and not (again or plan.setup.optimizer_in_backward):
             sizes = [linear.weights * plan.adapter for linear in piece.shape.linears.values()]
+            if piece.shape.experts:
+                sizes += [elements * plan.adapter for elements in expert_weights(plan.architecture)]
             run.gradients += [player.take(size) for size in (sizes if run.exact else [sum(sizes)])]
         elif leaks:
             size = plan.setup.tokens * plan.architecture.hidden * plan.stream

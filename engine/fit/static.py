@@ -73,7 +73,9 @@ def adapter_elements(plan: Plan) -> int:
                 rank * (linear.in_features + linear.out_features)
                 + (linear.out_features if plan.setup.dora else 0)
             )
-    return total
+    experts = plan.architecture.experts
+    layers = experts.layers if experts is not None else 0
+    return total + layers * sum(item.elements(rank) for item in plan.expert_adapters)
 
 
 def measure(plan: Plan) -> Static:
@@ -210,6 +212,12 @@ def trained_tensors(plan: Plan) -> list[Trained]:
                     Trained(rank, linear.in_features, linear.count),
                     Trained(linear.out_features, rank, linear.count),
                 ]
+        for item in plan.expert_adapters:
+            assert arch.experts is not None
+            found += [
+                Trained(item.ranks * rank, item.in_features, arch.experts.layers),
+                Trained(item.out_features, item.ranks * rank, arch.experts.layers),
+            ]
         for name in plan.setup.modules_to_save:
             found.append(Trained(arch.vocab, arch.hidden, 1, embedding="embed" in name or name == "wte"))
         return found

@@ -77,7 +77,10 @@ SCRIPTS: tuple[tuple[str, dict[str, object]], ...] = (
 
 def read(row: Mapping[str, str]) -> Case | Skip:
     """One row of the file; a column that is missing counts as empty."""
-    get = lambda key: str(row.get(key) or "").strip()  # noqa: E731
+
+    def get(key: str) -> str:
+        return str(row.get(key) or "").strip()
+
     metric, tier = metric_name(get("metric")), get("tier") or "?"
     outcome = get("outcome").lower()
     fitted = not ("oom" in outcome or "fail" in outcome)
@@ -249,6 +252,8 @@ def first_number(text: str) -> int | None:
 
 def card_of(text: str) -> Card | None:
     """The GPU by name, or one of the size that the text gives."""
+    if text.lower().strip() in ("a100", "nvidia a100"):
+        text += " 80GB"  # the more common one; whoever means the other says so
     found = find_card(text)
     size = re.search(r"(\d+)[ -]?gi?b", text.lower())
     if found is not None or size is None:
@@ -342,7 +347,7 @@ def sharding(extras: str, num_gpus: int) -> Sharding:
     if "fsdp" in low:
         return "fsdp"
     found = re.search(r"zero-?([123])", low)
-    return ("zero1", "zero2", "zero3")[int(found[1]) - 1] if found else "ddp"  # type: ignore[return-value]
+    return ("zero1", "zero2", "zero3")[int(found[1]) - 1] if found else "ddp"
 
 
 def saved_modules(extras: str) -> tuple[str, ...]:
