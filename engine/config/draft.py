@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,10 @@ from engine.config.resolve import Facts, resolve
 from engine.config.schema import RunConfig, keys
 from engine.config.writing import command_line, to_yaml
 from engine.errors import UserError
+from engine.fit.cards import find_card
+from engine.fit.decide import Fit, fit
+from engine.fit.recommend import Place
+from engine.fit.setup import architecture_of, setup_of
 from engine.machine.model import Gpu, Machine
 from engine.run import atomic
 from engine.run.home import ensure_private, finetui_home
@@ -26,13 +31,15 @@ DEMO = Path(str(resources.files("presets").joinpath("demo")))
 DEMO_DATA = str(DEMO / "train.jsonl")
 DEMO_MODEL = str(DEMO)
 DEMO_RECIPE = DEMO / "run.yaml"
+ABOUT_AS_FREE = 0.9  # share of the chosen card's free memory that another must have to train beside it
+NO_CARD = "No GPU is used, so main memory is what counts."
 DEMO_FULL_LEARNING_RATE = 5e-4  # the recipe is for LoRA, which takes a higher rate
 
 TUNINGS: dict[str, dict[str, dict[str, Any]]] = {
     "qlora": {"method": {"tuning": "lora"}, "model": {"load_in_4bit": True}},
     "lora8": {"method": {"tuning": "lora"}, "model": {"load_in_8bit": True}},
-    "lora": {"method": {"tuning": "lora"}},
-    "full": {"method": {"tuning": "full"}},
+    "lora": {"method": {"tuning": "lora"}, "model": {"load_in_4bit": False}},
+    "full": {"method": {"tuning": "full"}, "model": {"load_in_4bit": False}},
 }
 
 
@@ -80,6 +87,8 @@ class Plan:
         command: The command line that does the same.
         env: Variables the trainer needs, such as the card it may see.
         price_per_hour: What the machine costs, to count while it runs.
+        fit: Whether it fits on its card, and what would make it fit; None where that cannot be told.
+        fit_unknown: Why it cannot be told, in a sentence.
     """
 
     config: RunConfig
@@ -89,6 +98,8 @@ class Plan:
     command: str
     env: dict[str, str]
     price_per_hour: float | None = None
+    fit: Fit | None = None
+    fit_unknown: str = ""
 
 
 def load_draft() -> Draft:
@@ -127,15 +138,14 @@ def plan(draft: Draft, machine: Machine | None) -> Plan:
         UserError: An answer cannot be used; it says which and how to mend it.
     """
     check_name(draft.name or "run")
-    tuning = draft.tuning or "lora"
     if draft.is_demo:
         tree = load(DEMO_RECIPE).model_dump(exclude_none=True)
         tree["data"].pop("eval", None)
     else:
         tree = {"model": {"model_name_or_path": draft.model}, "data": {"train": [{"path": draft.data_path}]}}
-    for section, values in TUNINGS[tuning].items():
+    for section, values in TUNINGS[draft.tuning].items() if draft.tuning else ():
         tree.setdefault(section, {}).update(values)
-    if draft.is_demo and tuning == "full":
+    if draft.is_demo and draft.tuning == "full":
         tree["training"]["learning_rate"] = DEMO_FULL_LEARNING_RATE
     if draft.chat_template != "model":
         tree.setdefault("template", {})["chat_template"] = draft.chat_template
@@ -153,8 +163,19 @@ def plan(draft: Draft, machine: Machine | None) -> Plan:
 def prepare(config: RunConfig, machine: Machine | None, name: str, gpu_index: int | None = None) -> Plan:
     """Complete a configuration for this machine: every open value chosen, with its reason."""
     gpu = choose_gpu(machine, gpu_index)
-    resolved = resolve(config, facts_of(config, gpu))
-    env = {} if gpu is None else visible_devices(machine, gpu, config.training.num_processes)
+    cards = [gpu] if gpu_index is not None and gpu else alike(machine, gpu)
+    if config.training.num_processes is not None and gpu is not None:
+        cards = used_cards(machine, gpu, config.training.num_processes)
+    facts, unknown = facts_of(config, cards)
+    resolved = resolve(config, facts)
+    used = resolved.config.training.num_processes or 1
+    env = {}
+    answer = None
+    if gpu is not None:
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in used_cards(machine, gpu, used))}
+    if facts.place is not None:
+        place = facts.place
+        answer = fit(place.architecture, setup_of(resolved.config, place.longest_row), place.free, place.card)
     return Plan(
         config=resolved.config,
         choices=resolved.choices,
@@ -162,6 +183,8 @@ def prepare(config: RunConfig, machine: Machine | None, name: str, gpu_index: in
         yaml=to_yaml(resolved.config, resolved.reasons),
         command=command_line(name=name),
         env=env,
+        fit=answer,
+        fit_unknown=unknown,
     )
 
 
@@ -176,7 +199,7 @@ def start(plan: Plan, numbered: bool = True) -> RunDir:
     try:
         atomic.write_text(run.config, plan.yaml)
         atomic.write_json(run.launch, {"price_per_hour": plan.price_per_hour})
-        launch(run, plan.config.training.num_processes, plan.env)
+        launch(run, plan.config.training.num_processes or 1, plan.env)
     except OSError as error:
         raise UserError(
             f"The run folder cannot be written: {error.strerror}.",
@@ -202,26 +225,63 @@ def choose_gpu(machine: Machine | None, index: int | None) -> Gpu | None:
     return max(usable, key=lambda gpu: gpu.memory_free, default=None)
 
 
-def facts_of(config: RunConfig, gpu: Gpu | None) -> Facts:
-    """What the choices depend on, read from data and model; unknown stays None."""
+def facts_of(config: RunConfig, cards: Sequence[Gpu]) -> tuple[Facts, str]:
+    """What the choices depend on, read from data and model, and why the fit cannot be told (empty when it can).
+
+    Args:
+        config: The run; open values stay open.
+        cards: The cards it may use, the chosen one first; empty on a machine without.
+    """
     from engine.data.dataset import peek
     from engine.models.folder import inspect_model
 
     num_rows = sum(peek(source.path).num_rows for source in config.data.train)
     params = inspect_model(config.model.model_name_or_path).params
+    if not cards:
+        return Facts(num_rows=num_rows, params_b=params / 1e9 if params else None), NO_CARD
+    first = cards[0]
+    place, unknown = None, ""
+    try:
+        place = Place(
+            architecture_of(config.model.model_name_or_path),
+            min(card.memory_free for card in cards),
+            find_card(first.name),
+            len(cards),
+        )
+    except UserError as error:
+        unknown = error.what
     return Facts(
         num_rows=num_rows,
         params_b=params / 1e9 if params else None,
-        gpu_name=gpu.name if gpu else None,
-        compute_capability=gpu.compute_capability if gpu else None,
-    )
+        gpu_name=first.name,
+        compute_capability=first.compute_capability,
+        place=place,
+    ), unknown
 
 
-def visible_devices(machine: Machine | None, gpu: Gpu, num_processes: int) -> dict[str, str]:
-    """Show the trainer exactly the cards it uses, by UUID, because CUDA and NVML may number them differently."""
-    others = [other for other in (machine.gpus if machine else ()) if other.usable and other.uuid != gpu.uuid]
-    others.sort(key=lambda other: other.memory_free, reverse=True)
-    return {"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in [gpu, *others][:num_processes])}
+def alike(machine: Machine | None, gpu: Gpu | None) -> list[Gpu]:
+    """The card and those of the same kind that are about as free, the card first."""
+    if gpu is None or machine is None:
+        return []
+    return [gpu] + [
+        other
+        for other in machine.gpus
+        if other.usable
+        and other.uuid != gpu.uuid
+        and (other.name, other.memory_total) == (gpu.name, gpu.memory_total)
+        and other.mig_index is None
+        and gpu.mig_index is None
+        and other.memory_free >= ABOUT_AS_FREE * gpu.memory_free
+    ]
+
+
+def used_cards(machine: Machine | None, gpu: Gpu, num_processes: int) -> list[Gpu]:
+    """The cards a run of that many processes uses: the chosen one, cards of its kind, then any other with much memory."""
+    first = alike(machine, gpu)
+    known = {card.uuid for card in first}
+    others = [card for card in (machine.gpus if machine else ()) if card.usable and card.uuid not in known]
+    others.sort(key=lambda card: card.memory_free, reverse=True)
+    return [*(first or [gpu]), *others][:num_processes]
 
 
 def _file() -> Path:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.choice import Choice
-from engine.config.schema import RunConfig, Section
+from engine.config.schema import ORDINARY_LENGTH, RunConfig, keys
+from engine.fit.recommend import (
+    Place,
+    choose_attention,
+    choose_batch,
+    choose_checkpointing,
+    choose_max_length,
+    choose_num_processes,
+    choose_optimizer,
+    choose_sharding,
+    choose_tuning,
+)
+from engine.fit.setup import setup_of
+from engine.fit.types import TrainSetup
 
 Reasons = dict[str, str]
 
@@ -21,12 +35,14 @@ class Facts:
         params_b: Parameters of the model in billions; None when unknown.
         gpu_name: The card that trains; None for a machine without one.
         compute_capability: Of that card, such as (8, 9).
+        place: Model and free memory, for what the prediction decides; None without a card or where the model is unknown.
     """
 
     num_rows: int | None = None
     params_b: float | None = None
     gpu_name: str | None = None
     compute_capability: tuple[int, int] | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,69 +57,131 @@ class Resolved:
         return {key: choice.reason for key, choice in self.choices.items()}
 
 
+class _Filling:
+    """A configuration whose open values are filled in one after the other, each knowing those before it."""
+
+    def __init__(self, config: RunConfig, longest_row: int | None) -> None:
+        self.config = config
+        self._longest_row = longest_row
+        self.choices: dict[str, Choice[Any]] = {}
+
+    def fill(self, key: str, choose: Callable[[], Choice[Any]]) -> None:
+        """Choose the value of `key` unless the user did."""
+        section = keys()[key]
+        part = getattr(self.config, section)
+        if getattr(part, key) is not None:
+            return
+        choice = choose()
+        self.choices[key] = choice
+        self.config = self.config.model_copy(update={section: part.model_copy(update={key: choice.value})})
+
+    def setup(self, **changes: Any) -> TrainSetup:
+        """The run as far as it is known."""
+        return replace(setup_of(self.config, self._longest_row), **changes)
+
+
 def resolve(config: RunConfig, facts: Facts) -> Resolved:
     """Choose every value that is None."""
-    choices: dict[str, Choice[Any]] = {}
-    model, training, watch = config.model, config.training, config.watch
+    place = facts.place
+    filling = _Filling(config, place.longest_row if place else None)
+    fill, setup = filling.fill, filling.setup
+    held_out = config.data.eval_fraction if config.data.eval is None else 0
+    rows = max(1, round((facts.num_rows or 1000) * (1 - held_out)))
 
-    def choose(section: Section, key: str, choice: Choice[Any]) -> Any:
-        if getattr(section, key) is not None:
-            return getattr(section, key)
-        choices[key] = choice
-        return choice.value
-
-    dtype = choose(model, "dtype", choose_dtype(facts))
-    rows = max(
-        1,
-        round(
-            (facts.num_rows or 1000) * (1 - (config.data.eval_fraction if config.data.eval is None else 0))
+    fill("dtype", lambda: choose_dtype(facts))
+    fill(
+        "num_processes",
+        lambda: (
+            choose_num_processes(setup(), place, facts.num_rows)
+            if place
+            else Choice(1, "One process trains.")
         ),
     )
-    batch = choose(training, "per_device_train_batch_size", choose_batch(facts))
-    accumulation = choose(
-        training, "gradient_accumulation_steps", choose_accumulation(rows, batch * training.num_processes)
+    processes = filling.config.training.num_processes or 1
+    fill("attn_implementation", lambda: choose_attention(place.architecture if place else None))
+    _fill_quantization(filling, facts)
+    fill(
+        "sharding",
+        lambda: choose_sharding(setup(), place) if place else Choice("ddp", "Each process holds the model."),
     )
-    epochs = choose(training, "num_train_epochs", choose_epochs(rows))
-    steps = training.max_steps
+    fill("optim", lambda: _optimizer(filling, facts))
+    fill("max_length", lambda: _max_length(filling, facts))
+    wanted = max(1, rows_a_step(rows) // processes)
+    fill(
+        "gradient_checkpointing",
+        lambda: (
+            choose_checkpointing(
+                setup(), place, filling.config.training.per_device_train_batch_size or wanted
+            )
+            if place
+            else _checkpointing_unmeasured(facts)
+        ),
+    )
+    fill(
+        "per_device_train_batch_size",
+        lambda: choose_batch(setup(), place, wanted) if place else choose_batch_unmeasured(facts),
+    )
+    batch = filling.config.training.per_device_train_batch_size or 1
+    fill(
+        "per_device_eval_batch_size",
+        lambda: Choice(batch, f"{batch}, the same as in training, so evaluation needs no more memory."),
+    )
+    fill("gradient_accumulation_steps", lambda: choose_accumulation(rows, batch * processes))
+    accumulation = filling.config.training.gradient_accumulation_steps or 1
+    fill("learning_rate", lambda: choose_learning_rate(config, facts))
+    fill("num_train_epochs", lambda: choose_epochs(rows))
+    steps = filling.config.training.max_steps
     if steps < 0:
-        steps = math.ceil(math.ceil(rows / (batch * training.num_processes)) / accumulation * epochs)
+        epochs = filling.config.training.num_train_epochs or 1
+        steps = math.ceil(math.ceil(rows / (batch * processes)) / accumulation * epochs)
     interval = max(1, round(steps / 10))
-    resolved = config.model_copy(
-        update={
-            "model": model.model_copy(update={"dtype": dtype}),
-            "training": training.model_copy(
-                update={
-                    "per_device_train_batch_size": batch,
-                    "gradient_accumulation_steps": accumulation,
-                    "num_train_epochs": epochs,
-                    "per_device_eval_batch_size": choose(
-                        training,
-                        "per_device_eval_batch_size",
-                        Choice(
-                            batch, f"{batch}, the same as in training, so evaluation needs no more memory."
-                        ),
-                    ),
-                    "learning_rate": choose(training, "learning_rate", choose_learning_rate(config, facts)),
-                    "gradient_checkpointing": choose(
-                        training, "gradient_checkpointing", choose_checkpointing(facts)
-                    ),
-                }
-            ),
-            "watch": watch.model_copy(
-                update={
-                    "eval_steps": choose(
-                        watch, "eval_steps", Choice(interval, f"Ten measurements over about {steps} steps.")
-                    ),
-                    "save_steps": choose(
-                        watch,
-                        "save_steps",
-                        Choice(interval, f"A crash costs at most {interval} of about {steps} steps."),
-                    ),
-                }
-            ),
-        }
+    fill("eval_steps", lambda: Choice(interval, f"Ten measurements over about {steps} steps."))
+    fill("save_steps", lambda: Choice(interval, f"A crash costs at most {interval} of about {steps} steps."))
+    return Resolved(filling.config, filling.choices)
+
+
+def _fill_quantization(filling: _Filling, facts: Facts) -> None:
+    model = filling.config.model
+    if model.load_in_4bit is not None:
+        return
+    if filling.config.method.tuning == "full" or model.load_in_8bit or facts.place is None:
+        reason = (
+            "Full fine-tuning needs the weights as they are."
+            if filling.config.method.tuning == "full"
+            else "The model is held in 8 bits."
+            if model.load_in_8bit
+            else "Memory is no reason to: no GPU is used."
+            if facts.gpu_name is None
+            else "Not chosen, because the size of this model is not known."
+        )
+        filling.fill("load_in_4bit", lambda: Choice(False, reason))
+        return
+    tuning = choose_tuning(filling.setup(), facts.place)
+    filling.choices["tuning"] = tuning
+    filling.fill(
+        "load_in_4bit", lambda: Choice(tuning.value == "qlora", tuning.reason, (tuning.value != "qlora",))
     )
-    return Resolved(resolved, choices)
+
+
+def _max_length(filling: _Filling, facts: Facts) -> Choice[int]:
+    if facts.place is None:
+        return Choice(
+            ORDINARY_LENGTH,
+            f"{ORDINARY_LENGTH:,} tokens hold an ordinary conversation.",
+            (ORDINARY_LENGTH // 2, ORDINARY_LENGTH * 2),
+        )
+    return choose_max_length(filling.setup(), facts.place)
+
+
+def _optimizer(filling: _Filling, facts: Facts) -> Choice[str]:
+    if facts.place is None:
+        return Choice("adamw_torch_fused", "AdamW, what nearly everybody uses.", ("adamw_8bit",))
+    return choose_optimizer(filling.setup(), facts.place)
+
+
+def rows_a_step(rows: int) -> int:
+    """Rows between two changes of the model: 16, or 8 where there would be hardly any steps."""
+    return 16 if rows >= 800 else 8
 
 
 def choose_dtype(facts: Facts) -> Choice[str]:
@@ -132,8 +210,8 @@ def choose_dtype(facts: Facts) -> Choice[str]:
     )
 
 
-def choose_batch(facts: Facts) -> Choice[int]:
-    """A per-device batch that is safe before memory was measured."""
+def choose_batch_unmeasured(facts: Facts) -> Choice[int]:
+    """A per-device batch that is safe where memory cannot be predicted."""
     if facts.gpu_name is None:
         return Choice(8, "On a CPU a batch of 8 keeps the cores busy.", (4, 16))
     if facts.params_b is not None and facts.params_b <= 1.5:
@@ -143,12 +221,9 @@ def choose_batch(facts: Facts) -> Choice[int]:
 
 def choose_accumulation(rows: int, rows_at_once: int) -> Choice[int]:
     """Aim at 16 rows a step, fewer when the dataset is so small that there would be hardly any steps."""
-    target = 16 if rows >= 800 else 8
-    steps = max(1, target // rows_at_once)
-    return Choice(
-        steps,
-        f"{rows_at_once * steps} rows a step ({rows_at_once} at once, {steps} times), good for {rows:,} rows.",
-    )
+    steps = max(1, rows_a_step(rows) // rows_at_once)
+    how = f"{rows_at_once} at once" if steps == 1 else f"{rows_at_once} at once, {steps} times"
+    return Choice(steps, f"{rows_at_once * steps} rows a step ({how}), good for {rows:,} rows.")
 
 
 def choose_epochs(rows: int) -> Choice[float]:
@@ -169,7 +244,7 @@ def choose_learning_rate(config: RunConfig, facts: Facts) -> Choice[float]:
     return Choice(2e-4, "The usual rate for LoRA, ten times that of full fine-tuning.", (1e-4, 5e-4))
 
 
-def choose_checkpointing(facts: Facts) -> Choice[bool]:
+def _checkpointing_unmeasured(facts: Facts) -> Choice[bool]:
     """Memory is what a GPU lacks; time is what a CPU lacks."""
     if facts.gpu_name is None:
         return Choice(False, "Main memory is plentiful next to CPU time.", (True,))

@@ -26,4 +26,4 @@ def resume(run: RunDir) -> None:
     config = load(run.config)
     env = (atomic.read_json(run.launch) or {}).get("env", {})
     kept = {key: str(value) for key, value in env.items() if key == "CUDA_VISIBLE_DEVICES"}
-    launch(run, config.training.num_processes, kept)
+    launch(run, config.training.num_processes or 1, kept)

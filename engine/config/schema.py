@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+ORDINARY_LENGTH = 1024  # tokens: holds an ordinary conversation, where the dataset has not been measured
+
 
 def setting(default: Any, help: str, unit: str = "", usual: str = "", **limits: Any) -> Any:
     """A pydantic field with the words the wizard, ``--help`` and run.yaml show."""
@@ -39,8 +41,8 @@ class Model(Section):
         "Number format of the weights. bfloat16 halves the memory of float32 and is safe from Ampere cards (2020) on; "
         "float16 is for older cards; float32 for CPUs.",
     )
-    load_in_4bit: bool = setting(
-        False,
+    load_in_4bit: bool | None = setting(
+        None,
         "QLoRA: hold the frozen model in 4 bits. About a quarter of the memory, a little slower, nearly the same quality.",
     )
     load_in_8bit: bool = setting(
@@ -52,8 +54,8 @@ class Model(Section):
     use_bnb_nested_quant: bool = setting(
         True, "Double quantization: also compress the 4-bit scales; saves about 0.4 bit a weight."
     )
-    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = setting(
-        "sdpa",
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = setting(
+        None,
         "How attention is computed. sdpa is fast everywhere; flash_attention_2 needs an extra package.",
     )
 
@@ -150,8 +152,8 @@ class Lora(Section):
 class Training(Section):
     """The training itself."""
 
-    max_length: int = setting(
-        1024,
+    max_length: int | None = setting(
+        None,
         "Longest conversation that is learnt; what is beyond is cut off. Memory grows with it.",
         "tokens",
         "512 to 4096",
@@ -204,18 +206,21 @@ class Training(Section):
     max_grad_norm: float = setting(
         1.0, "Longest step the gradient may ask for; cuts off spikes.", usual="0.3 to 1", ge=0
     )
-    optim: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor"] = (
-        setting(
-            "adamw_torch_fused",
-            "The optimizer. adamw_8bit needs a quarter of the optimizer memory; it matters for full fine-tuning.",
-        )
+    optim: (
+        Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor"] | None
+    ) = setting(
+        None,
+        "The optimizer. adamw_8bit needs a quarter of the optimizer memory; it matters for full fine-tuning.",
     )
     gradient_checkpointing: bool | None = setting(
         None, "Recompute instead of remember: much less memory for about 20 to 30 % more time."
     )
     seed: int = setting(42, "The same seed gives the same run.", ge=0, le=2**32 - 1)
-    num_processes: int = setting(
-        1, "How many GPUs train together, each with its own copy of the model.", ge=1, le=64
+    num_processes: int | None = setting(None, "How many GPUs train together.", ge=1, le=64)
+    sharding: Literal["ddp", "fsdp"] | None = setting(
+        None,
+        "How several GPUs work together. ddp: each holds the whole model, fastest. fsdp: the model is split between "
+        "them, for what does not fit on one; not with 4 or 8 bits.",
     )
 
 
@@ -261,6 +266,12 @@ class RunConfig(Section):
                 "combination",
                 "quantized weights cannot be trained fully: choose tuning lora, or no quantization",
                 {"key": key},
+            )
+        if self.training.sharding == "fsdp" and (self.model.load_in_4bit or self.model.load_in_8bit):
+            raise PydanticCustomError(
+                "combination",
+                "a quantized model cannot be split between cards here: choose ddp, or no quantization",
+                {"key": "sharding"},
             )
         if self.training.max_steps == 0:
             raise PydanticCustomError(

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 from engine.fit.maker import FEED_FORWARD, Maker, Tensor
 
-# Python-level GELU (transformers activations.py NewGELUActivation): pow, tanh and two products keep a tensor each.
-_COMPOSED_ACTIVATIONS = frozenset(["gelu_new", "gelu_fast", "gelu_python", "quick_gelu", "xielu", "relu2"])
+# Activations composed of operations (transformers activations.py), by what they keep, what they give, and how many
+# temporaries of that width their backward pass has. "x" is the format of the input, "wide" the one that autocast
+# computes powers and exponentials in (autocast_mode.h), "mask" a byte.
+_COMPOSED: dict[str, tuple[tuple[str, ...], str, int]] = {
+    "gelu_new": (("source", "x", "wide", "wide"), "wide", 1),  # pow, tanh, and two factors
+    "gelu_python": (("x", "x"), "x", 2),
+    "gelu_fast": (("source", "x", "x", "x", "x", "x", "x"), "x", 2),
+    "quick_gelu": (("source", "x"), "x", 2),
+    "relu2": (("x", "source"), "wide", 1),
+    "xielu": (("x", "x", "mask", "wide"), "wide", 6),
+}
 
 
 def activate(maker: Maker, x: Tensor, elements: int) -> Tensor:
     """An activation function keeps its input, and its intermediate results where it is composed of operations."""
-    size = elements * x.element
-    tape = maker.tape
-    if maker.plan.architecture.activation in _COMPOSED_ACTIVATIONS:
-        wide = 4 if maker.plan.setup.autocast else x.element  # autocast runs pow in float32
-        source = x.value.buffer if wide == x.element else tape.new(elements * wide, FEED_FORWARD)
-        more = [tape.new(elements * item, FEED_FORWARD) for item in (x.element, wide, wide)]
-        value = tape.operation(
-            [(x.value, "new")],
-            elements * wide,
-            FEED_FORWARD,
-            [source, *more],
-            before=(elements * wide,) * 2,
-        )
-        for buffer in more if source is x.value.buffer else (source, *more):
-            tape.drop(buffer)
-        return Tensor(value, wide)
-    value = tape.operation([(x.value, "new")], size, FEED_FORWARD, [x.value.buffer])
-    return Tensor(value, x.element)
+    tape, size = maker.tape, elements * x.element
+    composed = _COMPOSED.get(maker.plan.architecture.activation)
+    if maker.plan.architecture.activation == "relu":  # derivatives.yaml: threshold_backward of the result
+        value = tape.operation([(x.value, "new")], size, FEED_FORWARD, saves_result=True)
+        return Tensor(value, x.element)
+    if composed is None:
+        value = tape.operation([(x.value, "new")], size, FEED_FORWARD, [x.value.buffer])
+        return Tensor(value, x.element)
+    kept, result, temporaries = composed
+    wide = 4 if maker.plan.setup.autocast else x.element
+    # The source of a power is the input itself, or its cast.
+    widths = {"x": x.element, "wide": wide, "mask": 1, "source": wide if wide != x.element else 0}
+    if wide != x.element and composed is _COMPOSED["gelu_new"]:
+        temporaries += 1  # the gradient of the narrow factor, before it is cast
+    made = [tape.new(elements * widths[name], FEED_FORWARD) for name in kept]
+    value = tape.operation(
+        [(x.value, "new")],
+        elements * widths[result],
+        FEED_FORWARD,
+        [x.value.buffer, *made] if widths["source"] == 0 or "source" not in kept else made,
+        before=(elements * wide,) * temporaries,
+    )
+    for buffer in made:
+        tape.drop(buffer)
+    return Tensor(value, widths[result])
 
 
 def product_of(maker: Maker, a: Tensor, b: Tensor, elements: int) -> Tensor:

@@ -25,10 +25,14 @@ def mix(maker: Maker, shape: LayerShape, x: Tensor) -> Tensor:
         q, k, v = _joined_qkv(maker, shape, x)
     elif "qkv" in shape.linears:
         joined = project(maker, x, shape.linears["qkv"], ATTENTION)
+        if arch.model_type == "falcon" and arch.kv_heads > 1:
+            kv_width = width  # modeling_falcon.py _split_heads: keys and values are broadcast to all heads
         q = maker.view(joined, width)
         k = maker.view(joined, kv_width)
         v = maker.view(joined, kv_width)
         tape.release(joined.value)
+        if arch.model_type == "falcon":  # FalconAttention.forward: transpose(1, 2).reshape(...), which copies each
+            q, k, v = _repeated(maker, q, width), _repeated(maker, k, kv_width), _repeated(maker, v, kv_width)
     elif plan.profile.fused_lora and plan.quantized and plan.is_target(shape.linears["q"]):
         q, k, v = _fused_qkv(maker, shape, x)
     else:
@@ -64,8 +68,8 @@ def _rotate(maker: Maker, x: Tensor, width: int) -> Tensor:
 def _attend(maker: Maker, q: Tensor, k: Tensor, v: Tensor, width: int, kv_width: int) -> Tensor:
     plan, tape, arch = maker.plan, maker.tape, maker.plan.architecture
     backend = plan.backend
-    # Flash attention takes 16 bits only; autocast casts for every kernel (autocast_mode.h lists sdpa).
-    element = 2 if backend == "flash" or (plan.setup.autocast and backend != "eager") else q.element
+    # Flash attention takes 16 bits only; autocast casts for every kernel (autocast_mode.h lists sdpa and matmul).
+    element = 2 if backend == "flash" or plan.setup.autocast else q.element
     q, k, v = (
         _cast(maker, item, maker.tokens * size, element)
         for item, size in ((q, width), (k, kv_width), (v, kv_width))

@@ -28,6 +28,8 @@ def norm_elements(family: Family, hidden: int, layers: int, head_dim: int, facts
     each = hidden * (
         2 if family.norm == "layer" and facts.get("model_type") not in ("cohere", "cohere2") else 1
     )
+    if family.norm == "olmo":
+        return 0
     qk = 2 * head_dim * layers if family.qk_norm else 0
     return each * (family.norms * layers + 1) + qk
 
@@ -136,3 +138,10 @@ def _checked(value: int, what: str, key: str, name: str) -> int:
 def positive(value: Any) -> int | None:
     """The value, if it is a whole number above 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def drops(facts: Mapping[str, Any], default: bool) -> bool:
+    """Whether the results of attention and feed-forward go through dropout."""
+    names = ("resid_pdrop", "residual_dropout", "resid_dropout", "hidden_dropout", "dropout")
+    given = [facts[name] for name in names if isinstance(facts.get(name), int | float)]
+    return any(value > 0 for value in given) if given else default

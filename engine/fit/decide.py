@@ -63,6 +63,52 @@ class Advice:
     prediction: Prediction | None
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether one run fits on the card it would use.
+
+    Attributes:
+        prediction: What a card of the run needs.
+        free: Bytes free on that card now.
+        card: What is known of that kind of card.
+        advice: What would make it fit; None when it fits as it is.
+    """
+
+    prediction: Prediction
+    free: int
+    card: Card | None
+    advice: Advice | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """``fits``, ``tight`` or ``no``."""
+        return verdict(self.prediction, self.free)
+
+    @property
+    def sentence(self) -> str:
+        """The answer with its numbers and the phase that decides."""
+        return explain(self.prediction, self.free)
+
+
+def fit(architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None) -> Fit:
+    """Predict one run, and what would make it fit if it does not."""
+    prediction = need(architecture, setup, free, card)
+    fits = verdict(prediction, free) == "fits"
+    return Fit(prediction, free, card, None if fits else make_fit(architecture, setup, free, card))
+
+
+def need(architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None) -> Prediction:
+    """What one GPU needs where so much is free: PyTorch gives cached memory back before it runs out.
+
+    Args:
+        architecture: The model.
+        setup: The run.
+        free: Bytes free on the card now; other programs may hold the rest.
+        card: The kind of card.
+    """
+    return predict(architecture, setup, card=None if card is None else replace(card, usable=free))
+
+
 def verdict(prediction: Prediction, free: int) -> Verdict:
     """``fits``: 19 of 20 runs stay below the free memory; ``tight``: half of them do; else ``no``.
 
@@ -77,11 +123,11 @@ def verdict(prediction: Prediction, free: int) -> Verdict:
 
 def explain(prediction: Prediction, free: int) -> str:
     """One sentence with the numbers and the phase that decides."""
-    need, phase = prediction.smi, prediction.binding
+    smi, phase = prediction.smi, prediction.binding
     largest = max(phase.parts, key=lambda part: part.bytes)
     answer = {"fits": "It fits", "tight": "It is tight", "no": "It does not fit"}[verdict(prediction, free)]
     return (
-        f"{answer}: {gib(need.p50)} expected, at most {gib(need.p95)} in 19 of 20 runs, {gib(free)} free. "
+        f"{answer}: {gib(smi.p50)} expected, at most {gib(smi.p95)} in 19 of 20 runs, {gib(free)} free. "
         f"The most is needed in {MEANING[phase.name]}; the largest part is {largest.name} ({gib(largest.bytes)})."
     )
 
@@ -94,15 +140,15 @@ def make_fit(architecture: Architecture, setup: TrainSetup, free: int, card: Car
     """
     made: list[Change] = []
     current = setup
-    if verdict(predict(architecture, current, card=card), free) == "fits":
-        return Advice((), setup, predict(architecture, setup, card=card))
+    if verdict(need(architecture, current, free, card), free) == "fits":
+        return Advice((), setup, need(architecture, setup, free, card))
     for change, apply in _ladder(setup):
         attempt = apply(current)
         if attempt == current:
             continue
         current = attempt
         made = [old for old in made if old.key != change.key] + [change]
-        prediction = predict(architecture, current, card=card)
+        prediction = need(architecture, current, free, card)
         if verdict(prediction, free) == "fits":
             return _without_needless(architecture, setup, made, free, card)
     return Advice(tuple(made), current, None)
@@ -114,7 +160,7 @@ def longest_that_fits(
     """The largest multiple of `step` tokens for which the run fits; 0 when not even one does."""
 
     def fits(length: int) -> bool:
-        return verdict(predict(architecture, replace(setup, seq_len=length), card=card), free) == "fits"
+        return verdict(need(architecture, replace(setup, seq_len=length), free, card), free) == "fits"
 
     low, high = 0, 1
     limit = max(1, (architecture.max_length or 131_072) // step)
@@ -128,22 +174,28 @@ def longest_that_fits(
 
 
 def largest_batch(
-    architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None
+    architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None, limit: int = 16
 ) -> Choice[int]:
-    """The per-device batch for this card: the largest power of two up to 16 that fits."""
-    best = 0
-    need = ""
-    for batch in (1, 2, 4, 8, 16):
-        prediction = predict(architecture, replace(setup, batch=batch, eval_batch=batch), card=card)
+    """The per-device batch for this card: the largest power of two up to `limit` that fits with room to spare.
+
+    To spare: without PyTorch having to give cached memory back, which stops the card each time.
+    """
+    best, most = 0, ""
+    roomy = None if card is None else replace(card, usable=1 << 50)
+    for batch in (size for size in (1, 2, 4, 8, 16) if size <= max(1, limit)):
+        attempt = replace(setup, batch=batch, eval_batch=batch if setup.eval_batch else 0)
+        prediction = predict(architecture, attempt, card=roomy)
+        if batch == 1 and verdict(prediction, free) != "fits":
+            prediction = need(architecture, attempt, free, card)
         if verdict(prediction, free) != "fits":
             break
-        best, need = batch, gib(prediction.smi.p95)
+        best, most = batch, gib(prediction.smi.p95)
     if not best:
         return Choice(1, f"Not even one text of {setup.seq_len:,} tokens is sure to fit into {gib(free)}.")
     return Choice(
         best,
-        f"{best} at once need at most {need} of the {gib(free)} that are free.",
-        tuple({1, max(1, best // 2)}),
+        f"{best} at once need{'s' if best == 1 else ''} at most {most} of the {gib(free)} that are free.",
+        tuple(size for size in (best // 2, best * 2) if 1 <= size <= 16),
     )
 
 
@@ -155,10 +207,10 @@ def _without_needless(
     for change in made:
         fewer = [other for other in kept if other is not change]
         attempt = _apply(setup, fewer)
-        if fewer and verdict(predict(architecture, attempt, card=card), free) == "fits":
+        if fewer and verdict(need(architecture, attempt, free, card), free) == "fits":
             kept = fewer
     final = _apply(setup, kept)
-    return Advice(tuple(kept), final, predict(architecture, final, card=card))
+    return Advice(tuple(kept), final, need(architecture, final, free, card))
 
 
 def _apply(setup: TrainSetup, changes: list[Change]) -> TrainSetup:
@@ -210,7 +262,7 @@ def _ladder(setup: TrainSetup) -> Iterator[tuple[Change, Callable[[TrainSetup], 
         yield step("load_in_4bit", True, "the model in 4 bits (QLoRA)", "a little quality")
     length = setup.seq_len
     while length > 512:
-        length //= 2
+        length = max(512, 1 << ((length - 1).bit_length() - 1))
         yield step(
             "max_length", length, f"texts of at most {length:,} tokens", "what is beyond is not learnt"
         )

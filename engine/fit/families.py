@@ -31,12 +31,13 @@ class Family:
         softcap: Attention scores are soft-capped, which only eager and flex attention compute.
         sinks: Attention has learned sinks, which sdpa does not compute.
         qk_norm: Queries and keys are normalised.
+        dropout: The results of attention and feed-forward go through dropout unless config.json says 0.
         estimated: What of it is only estimated, in words.
         biases: Groups of linears that have a bias by default.
     """
 
     layout: Layout = "llama"
-    norm: Literal["rms", "gemma", "layer", "cohere"] = "rms"
+    norm: Literal["rms", "gemma", "layer", "cohere", "olmo"] = "rms"
     norms: int = 2
     post_norm: bool = False
     tied: bool = False
@@ -46,6 +47,7 @@ class Family:
     softcap: bool = False
     sinks: bool = False
     qk_norm: bool = False
+    dropout: bool = False
     estimated: str = ""
     biases: tuple[str, ...] = ()
 
@@ -61,7 +63,9 @@ _LATENT = Family(layout="latent")
 _QWEN35 = Family(norm="gemma", qk_norm=True, estimated=_MIXERS)
 _GRANITE = Family(scaled_logits=True)
 _NEOX = Family("neox", "layer", activation="gelu", parallel=True, biases=("qkv", "o", "mlp"))
-_GPT2 = Family("gpt2", "layer", tied=True, activation="gelu_new", biases=("qkv", "o", "mlp"))
+_GPT2 = Family(
+    "gpt2", "layer", tied=True, activation="gelu_new", dropout=True, biases=("qkv", "o", "mlp")
+)
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(),
@@ -104,14 +108,26 @@ FAMILIES: dict[str, Family] = {
     "glm4_moe": Family(biases=("qkv",)),
     "gpt2": _GPT2,
     "gpt_bigcode": Family(
-        "bigcode", "layer", tied=True, activation="gelu_pytorch_tanh", biases=("qkv", "o", "mlp")
+        "bigcode",
+        "layer",
+        tied=True,
+        activation="gelu_pytorch_tanh",
+        dropout=True,
+        biases=("qkv", "o", "mlp"),
     ),
     "gpt_neo": Family("gpt_neo", "layer", tied=True, activation="gelu_new", biases=("o", "mlp")),
     "gpt_neox": _NEOX,
     "gptj": Family("gptj", "layer", 1, activation="gelu_new", parallel=True, biases=("mlp", "lm_head")),
     "falcon": Family("falcon", "layer", 1, tied=True, activation="gelu", parallel=True),
-    "bloom": Family("bloom", "layer", tied=True, activation="gelu", biases=("qkv", "o", "mlp")),
-    "opt": Family("opt", "layer", tied=True, activation="relu", biases=("qkv", "o", "mlp")),
+    "bloom": Family(
+        "bloom",
+        "layer",
+        tied=True,
+        activation="gelu",
+        biases=("qkv", "o", "mlp"),
+        estimated="the copies inside its attention are estimated",
+    ),
+    "opt": Family("opt", "layer", tied=True, activation="relu", dropout=True, biases=("qkv", "o", "mlp")),
     "mpt": Family("mpt", "layer", tied=True, activation="gelu"),
     "stablelm": Family(norm="layer"),
     "starcoder2": Family(
@@ -119,7 +135,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "cohere": Family(norm="cohere", norms=1, tied=True, parallel=True, scaled_logits=True),
     "cohere2": Family(norm="cohere", norms=1, tied=True, parallel=True, scaled_logits=True),
-    "olmo": Family(norm="layer"),
+    "olmo": Family(norm="olmo"),
     "olmo2": Family(norm="gemma", post_norm=True, qk_norm=True),
     "olmo3": Family(norm="gemma", post_norm=True, qk_norm=True),
     "olmoe": _EXPERTS,
@@ -137,7 +153,12 @@ FAMILIES: dict[str, Family] = {
     "llama4_text": Family(qk_norm=True),
     "mllama": Family(),
     "lfm2": Family("lfm2", tied=True, qk_norm=True, estimated=_MIXERS),
-    "apertus": Family("plain_mlp", activation="xielu", qk_norm=True),
+    "apertus": Family(
+        "plain_mlp",
+        activation="xielu",
+        qk_norm=True,
+        estimated="what its activation function keeps is estimated",
+    ),
     "arcee": Family("plain_mlp", activation="relu2"),
     "nemotron": Family("plain_mlp", "layer", activation="relu2"),
     "internlm3": Family(),
@@ -156,6 +177,11 @@ FAMILIES: dict[str, Family] = {
     "smolvlm": Family(),
     "idefics3": Family(),
 }
+
+# Attention that is written out in transformers, whatever is asked for (``_supports_sdpa`` is not set); those in the
+# second set have flash attention, too.
+EAGER_ONLY = frozenset(["bloom", "mpt", "codegen", "xglm", "gpt_neox_japanese"])
+NO_SDPA = frozenset(["gpt_neo", "gptj"])
 
 # Mixers that are no attention, and whole families whose memory this arithmetic does not describe.
 UNFAMILIAR = frozenset(

@@ -15,7 +15,7 @@ def norm(maker: Maker, x: Tensor, width: int, heads: int, tokens: int | None = N
     trained = plan.full
     weights = maker.gradients(-(-width // heads)) if trained else ()
     statistics = tape.new(4 * rows * heads, NORMS)
-    if plan.architecture.norm == "layer":
+    if plan.architecture.norm in ("layer", "olmo"):
         return _layer_norm(maker, x, elements, rows, weights, statistics)
     if plan.architecture.norm == "cohere":
         return _cohere_norm(maker, x, wide, elements, weights, statistics)
@@ -111,7 +111,10 @@ def _layer_norm(
     # aten/src/ATen/autocast_mode.h lists layer_norm among the operations that autocast runs in float32.
     tape = maker.tape
     more = tape.new(4 * rows, NORMS)
-    cast = maker.plan.setup.autocast and x.element != 4
+    narrow = (
+        maker.plan.architecture.norm == "olmo"
+    )  # modeling_olmo.py OlmoLayerNorm.forward: to float32 and back
+    cast = (maker.plan.setup.autocast or narrow) and x.element != 4
     source = tape.operation([(x.value, "new")], 4 * elements, NORMS) if cast else x.value
     element = 4 if cast else x.element
     value = tape.operation(
@@ -126,4 +129,8 @@ def _layer_norm(
     tape.drop(more)
     if cast:
         tape.release(source)
+    if narrow and cast:
+        back = tape.operation([(value, "new")], elements * x.element, NORMS)
+        tape.release(value)
+        return Tensor(back, x.element)
     return Tensor(value, element)

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal
 
 from engine.fit.expert_linears import ExpertAdapter, expert_adapters, experts_apart, old_names
-from engine.fit.families import role
+from engine.fit.families import EAGER_ONLY, NO_SDPA, role
 from engine.fit.profiles import Profile
 from engine.fit.types import DTYPE_BYTES, Architecture, Linear, TrainSetup
 
@@ -144,7 +144,8 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
     norms_float32 = quantized and profile.norms_float32_quantized and setup.sharding not in ("fsdp", "zero3")
     wide = setup.dtype == "float32" or (full and base == 4 and not sharded)
     # Autocast runs layer_norm in float32, and a quantized linear returns what it was given.
-    layer_norm = quantized and setup.autocast and architecture.norm == "layer"
+    unquantizable = not profile.quantizes_subclasses and architecture.model_type in _OWN_LINEARS
+    layer_norm = quantized and not unquantizable and setup.autocast and architecture.norm == "layer"
     stream = 4 if wide or norms_float32 or layer_norm else 2
     masked = setup.padded and setup.batch > 1 and not setup.packed
     return Plan(
@@ -202,6 +203,9 @@ def _backend(
     sdpa takes flash attention only without a mask, in 16 bits and up to 256 a head, then the memory-efficient kernel
     (torch/aten/src/ATen/native/transformers/cuda/sdp_utils.cpp: use_flash_attention, use_mem_efficient_attention).
     """
+    kind = architecture.model_type
+    if kind in EAGER_ONLY or (kind in NO_SDPA and setup.attention != "flash_attention_2"):
+        return "eager"
     if setup.attention == "eager" or architecture.softcap or architecture.attention_sinks:
         return (
             "flash"

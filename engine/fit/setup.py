@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.config.schema import RunConfig
+from engine.config.schema import ORDINARY_LENGTH, RunConfig
 from engine.fit.architecture import from_catalogue, from_config, from_folder, from_size
 from engine.fit.types import Architecture, TrainSetup
 
@@ -18,7 +18,9 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
     """
     model, training = config.model, config.training
     batch = training.per_device_train_batch_size or 1
-    length = min(training.max_length, longest_row) if longest_row else training.max_length
+    length = training.max_length or ORDINARY_LENGTH
+    length = min(length, longest_row) if longest_row else length
+    processes = training.num_processes or 1
     evaluates = config.data.eval is not None or config.data.eval_fraction > 0
     targets = config.lora.lora_target_modules
     dtype = model.dtype or "bfloat16"
@@ -41,11 +43,11 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
         seq_len=length,
         eval_batch=(training.per_device_eval_batch_size or batch) if evaluates else 0,
         gradient_checkpointing=training.gradient_checkpointing is not False,
-        optimizer=training.optim,
-        attention=model.attn_implementation,
+        optimizer=training.optim or "adamw_torch_fused",
+        attention=model.attn_implementation or "sdpa",
         gradient_accumulation=training.gradient_accumulation_steps or 1,
-        num_gpus=training.num_processes,
-        sharding="ddp" if training.num_processes > 1 else "none",
+        num_gpus=processes,
+        sharding=(training.sharding or "ddp") if processes > 1 else "none",
     )
 
 

@@ -87,7 +87,7 @@ class Architecture:
         embedding_params: Elements of the token embedding.
         gated_mlp: Gate and up projections, multiplied.
         parallel_layer: Attention and feed-forward read the same norm (Falcon, Phi-2, GPT-NeoX, Cohere).
-        norm: Which normalisation: RMS as in Llama, as in Gemma (all in float32), a fused layer norm, or Cohere's.
+        norm: Which normalisation: RMS as in Llama, as in Gemma (all in float32), a fused layer norm, Cohere's, or OLMo's.
         post_norm: The results of attention and feed-forward are normalised, not their inputs.
         norms_per_layer: Over the width of the residual stream.
         qk_norm: Queries and keys are normalised per head (or whole).
@@ -98,6 +98,8 @@ class Architecture:
         max_length: Longest text the model was made for; None when it does not say.
         softcap: Attention scores or logits are soft-capped.
         attention_sinks: Attention keeps learned sinks (gpt-oss).
+        scaled_logits: The logits are multiplied, divided or capped once more.
+        dropout: The results of attention and feed-forward go through dropout.
         vision_params: Frozen elements of a vision tower and its projector.
         prequantized: Format the repository is stored in, such as ``mxfp4`` or ``fp8``.
         checkpoint_dtype: Number format of the stored weights.
@@ -123,7 +125,7 @@ class Architecture:
     gated_mlp: bool = True
     activation: str = "silu"
     parallel_layer: bool = False
-    norm: Literal["rms", "gemma", "layer", "cohere"] = "rms"
+    norm: Literal["rms", "gemma", "layer", "cohere", "olmo"] = "rms"
     post_norm: bool = False
     norms_per_layer: int = 2
     qk_norm: bool = False
@@ -136,6 +138,7 @@ class Architecture:
     softcap: bool = False
     attention_sinks: bool = False
     scaled_logits: bool = False
+    dropout: bool = False
     vision_params: int = 0
     prequantized: str | None = None
     checkpoint_dtype: str = "bfloat16"

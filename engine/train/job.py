@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.loading import load
-from engine.config.schema import RunConfig
+from engine.config.schema import ORDINARY_LENGTH, RunConfig
 from engine.data.dataset import load_rows, split
 from engine.errors import UserError
 from engine.run import atomic, checkpoints
@@ -45,8 +45,9 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool]) -> No
         recorder.warning(note)
     recorder.phase("tokenizing", "Turning the rows into tokens.")
     only = config.template.assistant_only_loss and conversational
-    train_set = tokenize(train_rows, tokenizer, config.training.max_length, only)
-    eval_set = tokenize(eval_rows, tokenizer, config.training.max_length, only)
+    max_length = config.training.max_length or ORDINARY_LENGTH
+    train_set = tokenize(train_rows, tokenizer, max_length, only)
+    eval_set = tokenize(eval_rows, tokenizer, max_length, only)
     report_tokens(recorder, train_set, config)
 
     recorder.phase("loading model", f"Loading the model {Path(config.model.model_name_or_path).name}.")
@@ -108,11 +109,14 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool]) -> No
 
 def ask_samples(recorder: Recorder, config: RunConfig, trainer: Any, tokenizer: Any, when: str) -> None:
     """Put the user's questions to the model as it is now."""
+    from engine.train.model import is_split
     from engine.train.safe_save import preserved_random_state
     from engine.train.samples import answer_all
 
     prompts = config.watch.sample_prompts
-    if not prompts or recorder.silent:
+    split = is_split(config)
+    # A model that is split answers only when every process asks it; before training only the first one has it whole.
+    if not prompts or (recorder.silent and not split) or (split and when == "before"):
         return
     recorder.phase(f"sampling {when}", f"Asking your questions {when} training.")
     with preserved_random_state():

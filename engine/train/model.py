@@ -47,6 +47,11 @@ def load_model(config: RunConfig) -> Any:
     elif settings.load_in_8bit:
         quantization = BitsAndBytesConfig(load_in_8bit=True)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    split = is_split(config)
+    if split:
+        # from_pretrained reads these: only the first process loads the weights, into main memory; FSDP deals them out.
+        os.environ.update(ACCELERATE_USE_FSDP="true", FSDP_VERSION="2", FSDP_CPU_RAM_EFFICIENT_LOADING="true")
+        _join_processes()
 
     def load(attention: str) -> Any:
         return AutoModelForCausalLM.from_pretrained(
@@ -55,17 +60,20 @@ def load_model(config: RunConfig) -> Any:
             dtype=dtype,
             attn_implementation=attention,
             quantization_config=quantization,
-            device_map={"": local_rank if torch.cuda.is_available() else "cpu"},
+            device_map=None if split else {"": local_rank if torch.cuda.is_available() else "cpu"},
             trust_remote_code=False,
             use_safetensors=True,
         )
 
     try:
         try:
-            model = load(settings.attn_implementation)
+            model = load(settings.attn_implementation or "sdpa")
         except ValueError as error:
             # Some architectures (Gemma 2, gpt-oss) have no sdpa; the plain computation is slower but the same.
-            if settings.attn_implementation != "sdpa" or "scaled_dot_product_attention" not in str(error):
+            if settings.attn_implementation not in (
+                None,
+                "sdpa",
+            ) or "scaled_dot_product_attention" not in str(error):
                 raise
             model = load("eager")
     except (OSError, ValueError, ImportError) as error:
@@ -76,6 +84,19 @@ def load_model(config: RunConfig) -> Any:
             module.support_avx512bf16_for_cpu = False
     model.config.use_cache = False
     return model
+
+
+def is_split(config: RunConfig) -> bool:
+    """The model is split between several processes."""
+    return config.training.sharding == "fsdp" and (config.training.num_processes or 1) > 1
+
+
+def _join_processes() -> None:
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
 def cast_trainable(model: Any, dtype: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.config.schema import RunConfig
-from engine.train.model import trained_dtype
+from engine.train.model import is_split, trained_dtype
 
 
 def arguments(config: RunConfig, output_dir: str, has_eval: bool, resuming: bool) -> Any:
@@ -31,13 +31,14 @@ def arguments(config: RunConfig, output_dir: str, has_eval: bool, resuming: bool
         warmup_steps=training.warmup_ratio,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
-        optim=training.optim,
+        optim=training.optim or "adamw_torch_fused",
         gradient_checkpointing=bool(training.gradient_checkpointing),
         seed=training.seed,
         bf16=cuda and config.model.dtype == "bfloat16",
         fp16=cuda and config.model.dtype == "float16",
         use_cpu=not cuda,
-        ddp_backend=None if cuda or training.num_processes == 1 else "gloo",
+        **splitting(config),
+        ddp_backend=None if cuda or (training.num_processes or 1) == 1 else "gloo",
         dataloader_pin_memory=cuda,
         logging_steps=watch.logging_steps,
         logging_nan_inf_filter=False,
@@ -56,6 +57,16 @@ def arguments(config: RunConfig, output_dir: str, has_eval: bool, resuming: bool
         dataset_kwargs={"skip_prepare_dataset": True},
         push_to_hub=False,
     )
+
+
+def splitting(config: RunConfig) -> dict[str, Any]:
+    """What splits the model between processes (FSDP 2); nothing where each holds all of it."""
+    if not is_split(config):
+        return {}
+    return {
+        "fsdp": "full_shard auto_wrap",
+        "fsdp_config": {"version": 2, "cpu_ram_efficient_loading": True},
+    }
 
 
 def lora(config: RunConfig) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from engine.config.draft import DEMO_RECIPE
 from engine.config.loading import load
 from engine.fit.cards import find_card
-from engine.fit.decide import METHODS, explain, largest_batch, longest_that_fits, make_fit, verdict
+from engine.fit.decide import METHODS, explain, largest_batch, longest_that_fits, make_fit, need, verdict
 from engine.fit.predict import predict
 from engine.fit.setup import architecture_of, setup_of
 from engine.fit.types import TrainSetup
@@ -73,8 +73,8 @@ def test_a_model_that_is_bigger_than_the_card_is_never_said_to_fit() -> None:
 
 def test_the_longest_text_fits_and_the_next_does_not() -> None:
     found = longest_that_fits(LLAMA, setup("QLoRA 4-bit"), 12 * GIB, CARD)
-    fits = predict(LLAMA, setup("QLoRA 4-bit", seq_len=found), card=CARD)
-    beyond = predict(LLAMA, setup("QLoRA 4-bit", seq_len=found + 256), card=CARD)
+    fits = need(LLAMA, setup("QLoRA 4-bit", seq_len=found), 12 * GIB, CARD)
+    beyond = need(LLAMA, setup("QLoRA 4-bit", seq_len=found + 256), 12 * GIB, CARD)
     assert verdict(fits, 12 * GIB) == "fits"
     assert verdict(beyond, 12 * GIB) != "fits"
 

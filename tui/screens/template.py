@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 import presets
 from engine.config.draft import plan
+from engine.config.schema import ORDINARY_LENGTH
 from engine.data.render import MASK_WORDS, XRay
 from engine.display import printable
 from engine.errors import UserError
@@ -71,7 +72,7 @@ learns to answer, not to ask. ⏎ is the end of a line."""
             folder = inspect_model(draft.model).folder
             if folder is None:
                 return None, data
-            max_length = plan(draft, app.machine).config.training.max_length
+            max_length = plan(draft, app.machine).config.training.max_length or ORDINARY_LENGTH
             return check_template(folder, draft.chat_template, data.rows, max_length), data
 
         self.in_background(work, self._looked, "look", self._failed)
