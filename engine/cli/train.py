@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from engine.cli.main import Parser, Screen
 from engine.cli.watch import add_watch_options, watch
-from engine.config.draft import DEMO_RECIPE, default_name, prepare, start
+from engine.config.draft import DEMO_RECIPE, Plan, default_name, prepare, start
 from engine.config.loading import load, rooted, validate
 from engine.config.schema import SECTIONS
+from engine.display import printable
 from engine.errors import UserError
 from engine.run.layout import check_name
 
@@ -28,6 +30,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the complete run.yaml with the reasons, start nothing"
     )
+    parser.add_argument(
+        "--anyway", action="store_true", help="start even though the prediction says that it does not fit"
+    )
     parser.add_argument("--example", action="store_true", help="print an example run.yaml")
     add_watch_options(parser)
     for section, model in SECTIONS.items():
@@ -37,7 +42,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
-    """Validate, complete, start, watch."""
+    """Validate, complete, check that it fits, start, watch."""
     if args.example:
         print(DEMO_RECIPE.read_text(encoding="utf-8"), end="")
         return 0
@@ -65,4 +70,29 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     if args.dry_run:
         print(plan.yaml, end="")
         return 0
+    check_fit(plan, args.anyway)
     return watch(start(plan, numbered=args.name is None), args, screen)
+
+
+def check_fit(plan: Plan, anyway: bool) -> None:
+    """Say on standard error what the run needs.
+
+    Raises:
+        UserError: It does not fit, and the user has not said to start it all the same.
+    """
+    found = plan.fit
+    if found is None:
+        return
+    if found.verdict != "no" or anyway:
+        print(found.sentence, file=sys.stderr)
+        return
+    makes_it_fit = found.advice.options() if found.advice else ""
+    raise UserError(
+        found.sentence,
+        printable(plan.config.model.model_name_or_path),
+        (
+            f"This makes it fit: {makes_it_fit}   Or start it all the same with --anyway."
+            if makes_it_fit
+            else "No setting makes it fit: choose a smaller model or a larger card, or start it all the same with --anyway."
+        ),
+    )

@@ -62,6 +62,21 @@ class Advice:
     setup: TrainSetup
     prediction: Prediction | None
 
+    def options(self) -> str:
+        """The changes as options of the command line; empty when nothing makes it fit."""
+        if self.prediction is None:
+            return ""
+        return " ".join(f"--{key} {_shown(value)}" for key, value in self.settings().items())
+
+    def settings(self) -> dict[str, Any]:
+        """The changes as settings of run.yaml, with those that go with them."""
+        made: dict[str, Any] = {change.key: change.value for change in self.changes}
+        if "per_device_train_batch_size" in made:
+            made["gradient_accumulation_steps"] = self.setup.gradient_accumulation
+        if made.get("load_in_4bit"):
+            made["load_in_8bit"] = False
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -197,6 +212,10 @@ def largest_batch(
         f"{best} at once need{'s' if best == 1 else ''} at most {most} of the {gib(free)} that are free.",
         tuple(size for size in (best // 2, best * 2) if 1 <= size <= 16),
     )
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _without_needless(
