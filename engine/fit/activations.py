@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from engine.fit.maker import FEED_FORWARD, Maker, Tensor
 
-# Activations composed of operations (transformers activations.py), by what they keep, what they give, and how many
-# temporaries of that width their backward pass has. "x" is the format of the input, "wide" the one that autocast
-# computes powers and exponentials in (autocast_mode.h), "mask" a byte.
-_COMPOSED: dict[str, tuple[tuple[str, ...], str, int]] = {
-    "gelu_new": (("source", "x", "wide", "wide"), "wide", 1),  # pow, tanh, and two factors
-    "gelu_python": (("x", "x"), "x", 2),
-    "gelu_fast": (("source", "x", "x", "x", "x", "x", "x"), "x", 2),
-    "quick_gelu": (("source", "x"), "x", 2),
-    "relu2": (("x", "source"), "wide", 1),
-    "xielu": (("x", "x", "mask", "wide"), "wide", 6),
+
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """An activation composed of operations (transformers activations.py).
+
+    Attributes:
+        kept: What autograd keeps: the ``input``; tensors of its format ``x``; of the ``wide`` one, in which autocast
+            computes powers and exponentials (autocast_mode.h); the ``source`` of a power, which is the input or its
+            cast; a ``cast`` to the wide format, if the input has another; a byte each for a ``mask``.
+        result: Format of the result.
+        temporaries: What lives in the backward pass beside the incoming and the outgoing gradient.
+        trained: What is kept, too, where the activation's own factors are trained.
+    """
+
+    kept: tuple[str, ...]
+    result: str
+    temporaries: tuple[str, ...]
+    trained: tuple[str, ...] = ()
+
+
+_COMPOSED = {
+    # pow, tanh and the two factors; the gradient of the narrow factor, before it is cast
+    "gelu_new": _Composed(("source", "x", "wide", "wide"), "wide", ("wide", "cast")),
+    "gelu_python": _Composed(("input", "x", "x"), "x", ("x", "x")),
+    "gelu_fast": _Composed(("input", *["x"] * 6), "x", ("x", "x")),
+    "quick_gelu": _Composed(("input", "x"), "x", ("x", "x")),
+    "relu2": _Composed(("x", "cast"), "wide", ("wide", "wide", "cast")),
+    # x > 0, the product with the positive factor, and expm1
+    "xielu": _Composed(("input", "x", "mask", "wide"), "wide", ("wide", "wide", "x"), ("wide",)),
 }
 
 
 def activate(maker: Maker, x: Tensor, elements: int) -> Tensor:
     """An activation function keeps its input, and its intermediate results where it is composed of operations."""
     tape, size = maker.tape, elements * x.element
-    composed = _COMPOSED.get(maker.plan.architecture.activation)
     if maker.plan.architecture.activation == "relu":  # derivatives.yaml: threshold_backward of the result
         value = tape.operation([(x.value, "new")], size, FEED_FORWARD, saves_result=True)
         return Tensor(value, x.element)
+    composed = _COMPOSED.get(maker.plan.architecture.activation)
     if composed is None:
         value = tape.operation([(x.value, "new")], size, FEED_FORWARD, [x.value.buffer])
         return Tensor(value, x.element)
-    kept, result, temporaries = composed
     wide = 4 if maker.plan.setup.autocast else x.element
-    # The source of a power is the input itself, or its cast.
-    widths = {"x": x.element, "wide": wide, "mask": 1, "source": wide if wide != x.element else 0}
-    if wide != x.element and composed is _COMPOSED["gelu_new"]:
-        temporaries += 1  # the gradient of the narrow factor, before it is cast
+    cast = wide if wide != x.element else 0
+    widths = {"x": x.element, "wide": wide, "mask": 1, "cast": cast, "source": cast, "input": 0}
+    kept = composed.kept + (composed.trained if maker.plan.full else ())
     made = [tape.new(elements * widths[name], FEED_FORWARD) for name in kept]
+    reads_input = "input" in kept or ("source" in kept and not cast)
     value = tape.operation(
         [(x.value, "new")],
-        elements * widths[result],
+        elements * widths[composed.result],
         FEED_FORWARD,
-        [x.value.buffer, *made] if widths["source"] == 0 or "source" not in kept else made,
-        before=(elements * wide,) * temporaries,
+        [x.value.buffer, *made] if reads_input else made,
+        before=tuple(elements * widths[name] for name in composed.temporaries),
     )
     for buffer in made:
         tape.drop(buffer)
-    return Tensor(value, widths[result])
+    return Tensor(value, widths[composed.result])
 
 
 def product_of(maker: Maker, a: Tensor, b: Tensor, elements: int) -> Tensor:

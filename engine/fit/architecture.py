@@ -14,7 +14,7 @@ from typing import Any, Literal
 import presets
 from engine.display import printable
 from engine.errors import UserError
-from engine.fit.config_fields import HYBRID, SIZE_ONLY, VISION, unpacked
+from engine.fit.config_fields import HYBRID, SIZE_ONLY, UNKNOWN, VISION, unpacked
 from engine.fit.config_reading import from_config
 from engine.fit.families import FAMILIES, Family, role
 from engine.fit.linears import decoder_linears
@@ -125,10 +125,10 @@ def _from_entry(entry: Mapping[str, Any], name: str) -> Architecture:
     spread = 0
     if model_type not in FAMILIES:
         unsure.append(f"architecture '{model_type}' is treated like Llama")
-        spread += HYBRID
+        spread += UNKNOWN
     if family.estimated:
         unsure.append(family.estimated)
-        spread += HYBRID
+        spread += family.spread
     moe = entry.get("moe") or {}
     fused = sum(math.prod(shape) * count for _, shape, count in entry.get("fused", ()))
     gated = entry.get("gated", True)
@@ -207,6 +207,7 @@ def _from_entry(entry: Mapping[str, Any], name: str) -> Architecture:
         softcap=family.softcap,
         attention_sinks=family.sinks,
         scaled_logits=family.scaled_logits or model_type in ("gemma2", "gemma3n", "gemma4"),
+        dropout=family.dropout,
         vision_params=entry.get("vision", 0),
         prequantized=entry.get("stored"),
         unsure=tuple(unsure),

@@ -9,6 +9,7 @@ from engine.fit.head import LOGITS, Head
 from engine.fit.layer import run_layer
 from engine.fit.maker import CHECKPOINTS, GRADIENTS, STREAM, Maker, Tensor
 from engine.fit.plan import LayerShape, Plan
+from engine.fit.projection import outliers
 from engine.fit.static import Static
 from engine.fit.tape import Tape, Value
 
@@ -301,25 +302,33 @@ _READ_TOGETHER = {"q": "in", "k": "in", "v": "in", "qkv": "in", "gate": "mid", "
 
 
 def _int8_inputs(plan: Plan) -> Parts:
-    """What 8-bit linears keep although layers are recomputed.
+    sizes = sum(shape.count * sum(int8_kept(plan, shape)) for shape in plan.shapes)
+    return {"inputs of the 8-bit layers": sizes} if sizes else {}
 
-    bitsandbytes MatMul8bitLt stores its input as ``ctx.tensors``, which the hooks of non-reentrant checkpointing do
-    not see (torch/utils/checkpoint.py, saved_tensors_hooks).
+
+def int8_kept(plan: Plan, shape: LayerShape) -> list[int]:
+    """Bytes of what the 8-bit linears of one layer keep although layers are recomputed.
+
+    bitsandbytes MatMul8bitLt stores its input and the input's outliers as ``ctx.tensors``, which the hooks of
+    non-reentrant checkpointing do not see (torch/utils/checkpoint.py, saved_tensors_hooks).
     """
     plain = plan.setup.quantization == "int8" and plan.profile.bnb8_keeps_input
-    if not plain or plan.profile.reentrant:
-        return {}
-    arch, total = plan.architecture, 0
-    wide = 4 if plan.norms_float32 or (arch.norm == "layer" and plan.setup.autocast) else plan.compute
-    for shape in plan.shapes:
-        inputs: dict[str, int] = {}
-        for does, linear in shape.linears.items():
-            read = _READ_TOGETHER.get(does, does)
-            inputs[read] = linear.in_features * (plan.compute if does == "o" else wide)
-        if arch.parallel_layer and arch.norms_per_layer == 1:
-            inputs.pop("mid", None)
-        total += shape.count * sum(inputs.values())
-    return {"inputs of the 8-bit layers": total * plan.setup.tokens}
+    if not plain or plan.profile.reentrant or not plan.setup.gradient_checkpointing:
+        return []
+    arch, inputs, tokens = plan.architecture, {}, plan.setup.tokens
+    columns = []
+    for does, linear in shape.linears.items():
+        if not plan.is_quantized(linear):
+            continue
+        read = _READ_TOGETHER.get(does, does)
+        element = plan.compute if does == "o" else plan.stream
+        inputs[read] = tokens * linear.in_features * element
+        columns.append(element * outliers(linear, tokens))
+    if arch.parallel_layer and arch.norms_per_layer == 1:
+        inputs.pop("mid", None)
+    if arch.post_norm:
+        inputs.pop("in", None)  # that is the layer's input, which is kept anyway
+    return [*inputs.values(), *columns]
 
 
 def evaluating(plan: Plan) -> Plan:

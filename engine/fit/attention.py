@@ -31,7 +31,9 @@ def mix(maker: Maker, shape: LayerShape, x: Tensor) -> Tensor:
         k = maker.view(joined, kv_width)
         v = maker.view(joined, kv_width)
         tape.release(joined.value)
-        if arch.model_type == "falcon":  # FalconAttention.forward: transpose(1, 2).reshape(...), which copies each
+        if (
+            arch.model_type == "falcon"
+        ):  # FalconAttention.forward: transpose(1, 2).reshape(...), which copies each
             q, k, v = _repeated(maker, q, width), _repeated(maker, k, kv_width), _repeated(maker, v, kv_width)
     elif plan.profile.fused_lora and plan.quantized and plan.is_target(shape.linears["q"]):
         q, k, v = _fused_qkv(maker, shape, x)
@@ -70,19 +72,24 @@ def _attend(maker: Maker, q: Tensor, k: Tensor, v: Tensor, width: int, kv_width:
     backend = plan.backend
     # Flash attention takes 16 bits only; autocast casts for every kernel (autocast_mode.h lists sdpa and matmul).
     element = 2 if backend == "flash" or plan.setup.autocast else q.element
-    q, k, v = (
-        _cast(maker, item, maker.tokens * size, element)
-        for item, size in ((q, width), (k, kv_width), (v, kv_width))
-    )
     grouped = kv_width != width
     repeat = grouped and (
         backend in ("efficient", "eager", "math")
         or (plan.setup.attention == "flash_attention_2" and arch.model_type in plan.profile.flash_repeats_kv)
         or (plan.setup.attention == "sdpa" and not plan.profile.sdpa_gqa and not plan.setup.compiled)
     )
-    repeat = repeat and kv_width > arch.head_dim  # one head repeated is a view
-    if repeat:
-        k, v = _repeated(maker, k, width), _repeated(maker, v, width)
+    # Repeated first, then cast. One head repeated is a view, until it is cast.
+    copies = repeat and kv_width > arch.head_dim
+    kv_width = width if copies or (repeat and k.element != element) else kv_width
+    parts = [_cast(maker, q, maker.tokens * width, element)]
+    for item in (k, v):
+        if copies:
+            whole = _copied(maker, item, width)
+            parts.append(_cast(maker, whole, maker.tokens * width, element))
+            tape.release(whole.value)
+        else:
+            parts.append(_cast(maker, item, maker.tokens * kv_width, element))
+    q, k, v = parts
     rows = 4 * arch.heads * maker.tokens
     size = maker.tokens * width * element
     if backend == "eager":
@@ -99,7 +106,7 @@ def _attend(maker: Maker, q: Tensor, k: Tensor, v: Tensor, width: int, kv_width:
             mask = tape.new(element * setup.batch * setup.seq_len * setup.seq_len, ATTENTION)
             kept.append(mask)
         # flash_api.cpp mha_bwd: softmax_d and a float32 accumulator of dq, and for grouped heads expanded dk, dv.
-        expanded = (size, size) if grouped and not repeat else ()
+        expanded = (size, size) if grouped and not copies else ()
         value = tape.operation(
             [(q.value, "new"), (k.value, "new"), (v.value, "new")],
             size,
@@ -123,10 +130,14 @@ def _cast(maker: Maker, x: Tensor, elements: int, element: int) -> Tensor:
     return Tensor(maker.tape.operation([(x.value, "new")], elements * element, ATTENTION), element)
 
 
+def _copied(maker: Maker, x: Tensor, width: int) -> Tensor:
+    return Tensor(
+        maker.tape.operation([(x.value, "new")], maker.tokens * width * x.element, ATTENTION), x.element
+    )
+
+
 def _repeated(maker: Maker, x: Tensor, width: int) -> Tensor:
-    value = maker.tape.operation([(x.value, "new")], maker.tokens * width * x.element, ATTENTION)
-    maker.tape.release(x.value)
-    return Tensor(value, x.element)
+    return maker.replaced(x, _copied(maker, x, width))
 
 
 def _eager(maker: Maker, q: Tensor, k: Tensor, v: Tensor, size: int) -> Tensor:

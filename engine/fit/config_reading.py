@@ -10,13 +10,13 @@ from engine.display import printable
 from engine.fit.config_fields import (
     HEADS,
     HIDDEN,
-    HYBRID,
     KV_HEADS,
     LAYERS,
     LENGTH,
     UNFAMILIAR_LAYERS,
     UNKNOWN,
     VISION,
+    drops,
     full_layers,
     intermediate_width,
     mixer_layers,
@@ -59,7 +59,7 @@ def from_config(config: Mapping[str, Any], name: str) -> Architecture:
         spread += UNFAMILIAR_LAYERS
     if family.estimated:
         unsure.append(family.estimated)
-        spread += HYBRID
+        spread += family.spread
     stored = stored_as(config.get("quantization_config"))
     if stored is not None:
         unsure.append(unpacked(stored))
@@ -190,6 +190,7 @@ def from_config(config: Mapping[str, Any], name: str) -> Architecture:
         else family.softcap,
         attention_sinks=family.sinks,
         scaled_logits=family.scaled_logits or bool(facts.get("final_logit_softcapping")),
+        dropout=drops(facts, family.dropout),
         prequantized=stored,
         checkpoint_dtype=str(
             config.get("dtype") or config.get("torch_dtype") or facts.get("torch_dtype") or "float32"

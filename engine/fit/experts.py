@@ -86,7 +86,8 @@ def _fused(maker: Maker, x: Tensor, experts: Experts) -> Tensor:
     tape.release(product.value, *folded.values())
     weighted = tape.operation([(down, "new")], wide, EXPERTS, [down.buffer])
     tape.release(down)
-    unsorted = tape.operation([(weighted, "new")], wide, EXPERTS)
+    # Its gradient is one of a sum, a broadcast view, which index_put_ makes contiguous (Indexing.cu).
+    unsorted = tape.operation([(weighted, "new")], wide, EXPERTS, before=(wide,))
     tape.release(weighted)
     total = tape.operation([(unsorted, "new")], maker.tokens * hidden * x.element, EXPERTS)
     tape.release(unsorted)

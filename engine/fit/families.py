@@ -33,6 +33,7 @@ class Family:
         qk_norm: Queries and keys are normalised.
         dropout: The results of attention and feed-forward go through dropout unless config.json says 0.
         estimated: What of it is only estimated, in words.
+        spread: How far the need may lie above an estimate, in per cent, rounded up from the simulated step's.
         biases: Groups of linears that have a bias by default.
     """
 
@@ -49,6 +50,7 @@ class Family:
     qk_norm: bool = False
     dropout: bool = False
     estimated: str = ""
+    spread: int = 15
     biases: tuple[str, ...] = ()
 
 
@@ -59,13 +61,12 @@ _GEMMA3N = replace(
     _GEMMA3, estimated="its per-layer embeddings and shared keys are estimated", scaled_logits=True
 )
 _EXPERTS = Family(qk_norm=True)
-_LATENT = Family(layout="latent")
-_QWEN35 = Family(norm="gemma", qk_norm=True, estimated=_MIXERS)
+_UNCHECKED = "what its layers keep was not compared with a simulated step"
+_LATENT = Family(layout="latent", estimated=_UNCHECKED)
+_QWEN35 = Family(norm="gemma", qk_norm=True, estimated=_MIXERS, spread=30)
 _GRANITE = Family(scaled_logits=True)
 _NEOX = Family("neox", "layer", activation="gelu", parallel=True, biases=("qkv", "o", "mlp"))
-_GPT2 = Family(
-    "gpt2", "layer", tied=True, activation="gelu_new", dropout=True, biases=("qkv", "o", "mlp")
-)
+_GPT2 = Family("gpt2", "layer", tied=True, activation="gelu_new", dropout=True, biases=("qkv", "o", "mlp"))
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(),
@@ -102,7 +103,7 @@ FAMILIES: dict[str, Family] = {
         "phi", "layer", 1, activation="gelu_new", parallel=True, biases=("qkv", "o", "mlp", "lm_head")
     ),
     "phi3": Family("phi3"),
-    "phimoe": Family(norm="layer", biases=("qkv", "o", "lm_head")),
+    "phimoe": Family(norm="layer", biases=("qkv", "o", "lm_head"), estimated=_UNCHECKED),
     "glm": Family("glm", biases=("qkv",)),
     "glm4": Family("glm", norms=4, biases=("qkv",)),
     "glm4_moe": Family(biases=("qkv",)),
@@ -115,7 +116,14 @@ FAMILIES: dict[str, Family] = {
         dropout=True,
         biases=("qkv", "o", "mlp"),
     ),
-    "gpt_neo": Family("gpt_neo", "layer", tied=True, activation="gelu_new", biases=("o", "mlp")),
+    "gpt_neo": Family(
+        "gpt_neo",
+        "layer",
+        tied=True,
+        activation="gelu_new",
+        biases=("o", "mlp"),
+        estimated="the float32 copies inside its attention are estimated",
+    ),
     "gpt_neox": _NEOX,
     "gptj": Family("gptj", "layer", 1, activation="gelu_new", parallel=True, biases=("mlp", "lm_head")),
     "falcon": Family("falcon", "layer", 1, tied=True, activation="gelu", parallel=True),
@@ -126,6 +134,7 @@ FAMILIES: dict[str, Family] = {
         activation="gelu",
         biases=("qkv", "o", "mlp"),
         estimated="the copies inside its attention are estimated",
+        spread=30,
     ),
     "opt": Family("opt", "layer", tied=True, activation="relu", dropout=True, biases=("qkv", "o", "mlp")),
     "mpt": Family("mpt", "layer", tied=True, activation="gelu"),
@@ -145,13 +154,13 @@ FAMILIES: dict[str, Family] = {
     "granitemoehybrid": Family(scaled_logits=True, estimated=_MIXERS),
     "smollm3": Family(tied=True),
     "exaone4": Family(post_norm=True, qk_norm=True),
-    "seed_oss": Family(biases=("qkv",)),
+    "seed_oss": Family(dropout=True, biases=("qkv",)),
     "gpt_oss": Family(sinks=True, biases=("qkv", "o")),
     "deepseek_v2": _LATENT,
     "deepseek_v3": _LATENT,
-    "llama4": Family(qk_norm=True),
-    "llama4_text": Family(qk_norm=True),
-    "mllama": Family(),
+    "llama4": Family(qk_norm=True, estimated=_UNCHECKED),
+    "llama4_text": Family(qk_norm=True, estimated=_UNCHECKED),
+    "mllama": Family(estimated=_UNCHECKED),
     "lfm2": Family("lfm2", tied=True, qk_norm=True, estimated=_MIXERS),
     "apertus": Family(
         "plain_mlp",
@@ -182,6 +191,9 @@ FAMILIES: dict[str, Family] = {
 # second set have flash attention, too.
 EAGER_ONLY = frozenset(["bloom", "mpt", "codegen", "xglm", "gpt_neox_japanese"])
 NO_SDPA = frozenset(["gpt_neo", "gptj"])
+
+# Activations that end in a power or an exponential, which autocast computes in float32 (autocast_mode.h).
+WIDE_ACTIVATIONS = frozenset(["gelu_new", "relu2", "xielu"])
 
 # Mixers that are no attention, and whole families whose memory this arithmetic does not describe.
 UNFAMILIAR = frozenset(

@@ -30,26 +30,26 @@ def run_layer(maker: Maker, shape: LayerShape, x: Tensor) -> Tensor:
         return result
     normed = norm(maker, x, hidden, 1)
     if arch.parallel_layer:
-        mixed = mix(maker, shape, normed)
+        mixed = _dropped(maker, mix(maker, shape, normed))
         second = normed
         if arch.norms_per_layer > 1:
             tape.release(normed.value)
             second = norm(maker, x, hidden, 1)
-        fed = feed_forward(maker, shape, second)
+        fed = _dropped(maker, feed_forward(maker, shape, second))
         tape.release(second.value)
         joined = maker.add(mixed, fed, width, STREAM)
         tape.release(mixed.value, fed.value)
         result = maker.add(joined, x, width, STREAM)
         tape.release(joined.value)
         return result
-    mixed = mix(maker, shape, normed)
+    mixed = _dropped(maker, mix(maker, shape, normed))
     tape.release(normed.value)
     if arch.norms_per_layer > 2:
         mixed = _normed(maker, mixed)
     middle = maker.add(x, mixed, width, STREAM)
     tape.release(mixed.value)
     normed = norm(maker, middle, hidden, 1)
-    fed = feed_forward(maker, shape, normed)
+    fed = _dropped(maker, feed_forward(maker, shape, normed))
     tape.release(normed.value)
     if arch.norms_per_layer > 2:
         fed = _normed(maker, fed)
@@ -61,3 +61,14 @@ def run_layer(maker: Maker, shape: LayerShape, x: Tensor) -> Tensor:
 def _normed(maker: Maker, x: Tensor) -> Tensor:
     """The normalised tensor in place of the tensor."""
     return maker.replaced(x, norm(maker, x, maker.plan.architecture.hidden, 1))
+
+
+def _dropped(maker: Maker, x: Tensor) -> Tensor:
+    """After dropout, which keeps a byte an element for where it dropped (native_dropout)."""
+    if not maker.plan.architecture.dropout or not maker.tape.learning:
+        return x
+    elements = maker.tokens * maker.plan.architecture.hidden
+    mask = maker.tape.new(elements, STREAM)
+    value = maker.tape.operation([(x.value, "new")], elements * x.element, STREAM, [mask])
+    maker.tape.drop(mask)
+    return maker.replaced(x, Tensor(value, x.element))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from engine.display import printable
+from engine.errors import UserError
 from engine.fit.expert_linears import ExpertAdapter, expert_adapters, experts_apart, old_names
-from engine.fit.families import EAGER_ONLY, NO_SDPA, role
+from engine.fit.families import EAGER_ONLY, NO_SDPA, WIDE_ACTIVATIONS, role
 from engine.fit.profiles import Profile
 from engine.fit.types import DTYPE_BYTES, Architecture, Linear, TrainSetup
 
@@ -120,7 +122,11 @@ class Plan:
 
 
 def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -> Plan:
-    """Work out number formats, adapters and kernels of a run."""
+    """Work out number formats, adapters and kernels of a run.
+
+    Raises:
+        UserError: The model's sizes contradict each other.
+    """
     if not profile.fused_experts:
         architecture = experts_apart(architecture)
     full, quantized = setup.tuning == "full", setup.quantization != "none"
@@ -143,10 +149,11 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
         base = adapter
     norms_float32 = quantized and profile.norms_float32_quantized and setup.sharding not in ("fsdp", "zero3")
     wide = setup.dtype == "float32" or (full and base == 4 and not sharded)
-    # Autocast runs layer_norm in float32, and a quantized linear returns what it was given.
+    # Autocast runs layer_norm and some activations in float32, and a quantized linear returns what it was given.
     unquantizable = not profile.quantizes_subclasses and architecture.model_type in _OWN_LINEARS
-    layer_norm = quantized and not unquantizable and setup.autocast and architecture.norm == "layer"
-    stream = 4 if wide or norms_float32 or layer_norm else 2
+    widened = architecture.norm == "layer" or architecture.activation in WIDE_ACTIVATIONS
+    widened = widened and quantized and not unquantizable and setup.autocast
+    stream = 4 if wide or norms_float32 or widened else 2
     masked = setup.padded and setup.batch > 1 and not setup.packed
     return Plan(
         architecture,
@@ -162,7 +169,7 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
             architecture, setup, profile, 4 if norms_float32 and not setup.autocast else compute, masked
         ),
         masked,
-        tuple(_shapes(architecture)),
+        tuple(_consistent(shape, architecture) for shape in _shapes(architecture)),
         on_experts,
     )
 
@@ -220,6 +227,24 @@ def _backend(
         grouped = architecture.kv_heads < architecture.heads and profile.sdpa_gqa and not masked
         return "math" if grouped and architecture.head_dim <= _FLASH_HEAD_DIM else "efficient"
     return "flash"
+
+
+def _consistent(shape: LayerShape, architecture: Architecture) -> LayerShape:
+    """The layer, if it has all that its computation needs.
+
+    Raises:
+        UserError: Sizes contradict each other, so that its linears cannot be told apart.
+    """
+    needed = {"o"} | ({"q", "kv_a"} if "kv_b" in shape.linears else set())
+    if shape.attention and not shape.linears.keys() & {"q", "qkv"}:
+        needed.add("q")
+    if needed <= shape.linears.keys():
+        return shape
+    raise UserError(
+        "The sizes of this model's layers contradict each other, so its memory cannot be predicted.",
+        printable(architecture.name, 80),
+        "Download its config.json again from the model's page.",
+    )
 
 
 def _shapes(architecture: Architecture) -> Iterator[LayerShape]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.display import printable
 from engine.errors import UserError
 from engine.fit.allocator import OutOfMemory
+from engine.fit.allocator_config import MIN_LARGE_ALLOC
 from engine.fit.arithmetic import Moments, moments
 from engine.fit.cards import Card, outside_torch
 from engine.fit.head import check_loss
@@ -14,9 +15,13 @@ from engine.fit.replay import replay
 from engine.fit.static import Static, measure
 from engine.fit.types import Architecture, Part, Phase, PhaseName, Prediction, Range, TrainSetup
 
-# How far the upper end of an interval lies above its middle, in per cent. Allocated memory follows from the code;
-# what stays uncertain is the order in which blocks are reused, and more so with the extra streams of sharding.
+# How far the upper end of an interval lies above its middle, in per cent. Allocated memory follows from the code, but
+# the end of a 20 MiB segment, up to 1 MiB, counts with the block before it (should_split), and which block that is
+# depends on the order: with blocks below 10 MiB up to a twentieth. What a compiler keeps is its own choice. In reserved
+# memory the order in which blocks are reused is uncertain, and more so with the extra streams of sharding.
 _ALLOCATED_SPREAD = 2
+_SMALL_BLOCKS_SPREAD = 5
+_COMPILED_SPREAD = 5
 _RESERVED_SPREAD = 6
 _SHARDED_SPREAD = 12
 # More than any card has: what the allocator keeps beside it no longer matters.
@@ -52,7 +57,7 @@ def predict(
     outside = outside_torch(card, setup.num_gpus)
     reserved, smi = _from_allocator(plan, static, workspace, allocated, outside, card)
     return Prediction(
-        allocated=Range(allocated, _widened(allocated, _ALLOCATED_SPREAD, architecture)),
+        allocated=Range(allocated, _widened(allocated, _allocated_spread(plan), architecture)),
         reserved=reserved,
         smi=smi,
         phases=phases,
@@ -85,11 +90,21 @@ def _from_allocator(
         return Range(peak, high), Range(peak + outside, high + outside)
     middle = max(allocated, held.peak + workspace)
     shown = max(allocated, held.seen + workspace) + outside
+    # What other streams keep is given back when the card is full, so only the rest of the doubt is left.
+    doubt = _RESERVED_SPREAD + plan.architecture.spread
     try:
-        replay(plan, static, capacity - (high - peak) * capacity // peak)
+        replay(plan, static, capacity * 100 // (100 + doubt))
     except OutOfMemory:
         return Range(middle, high), Range(shown, high + outside)
     return Range(middle, capacity + workspace), Range(shown, max(shown, card.usable))
+
+
+def _allocated_spread(plan: Plan) -> int:
+    if plan.setup.compiled:
+        return _COMPILED_SPREAD
+    hidden = plan.architecture.hidden
+    block = min(hidden * hidden * plan.base, plan.setup.tokens * hidden * plan.stream)
+    return _SMALL_BLOCKS_SPREAD if block < MIN_LARGE_ALLOC else _ALLOCATED_SPREAD
 
 
 def _notes(plan: Plan) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.fit.maker import ADAPTER, DEQUANTIZED, Maker, Tensor
+from engine.fit.maker import ADAPTER, DEQUANTIZED, TEMPORARY, Maker, Tensor
 from engine.fit.tape import Buffer
 from engine.fit.types import Linear
 
@@ -67,34 +67,22 @@ def _base(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int, copies:
 
 def _quantized(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
     plan, tape = maker.plan, maker.tape
+    if not plan.four_bit:
+        return _eight_bit(maker, x, linear, kind, rows)
     element = plan.compute
     in_elements, out_elements = rows * linear.in_features, rows * linear.out_features
     source = x.value
     if element != x.element:  # bitsandbytes Linear4bit.forward: x.to(compute_dtype)
         source = tape.operation([(x.value, "new")], in_elements * element, kind)
     weight = tape.new(plan.dequantized(linear), DEQUANTIZED)
-    if plan.four_bit:
-        keeps = plan.profile.bnb4_keeps_input
-        value = tape.operation(
-            [(source, "new")],
-            out_elements * element,
-            kind,
-            (source.buffer,) if keeps else (),
-            before=(plan.dequantized(linear),),
-        )
-        tape.drop(weight)
-    else:
-        # MatMul8bitLt.forward: fp16 copy and int8 rows of the input, int32 and fp16 results.
-        tape.drop(weight)
-        copies = (2 * in_elements if plan.setup.dtype != "float16" else 0, in_elements)
-        tape.pulse(*copies, 4 * out_elements, 2 * out_elements)
-        value = tape.operation(
-            [(source, "new")],
-            out_elements * element,
-            kind,
-            (source.buffer,) if plan.profile.bnb8_keeps_input else (),
-            before=(linear.weights * element,),
-        )
+    value = tape.operation(
+        [(source, "new")],
+        out_elements * element,
+        kind,
+        (source.buffer,) if plan.profile.bnb4_keeps_input else (),
+        before=(plan.dequantized(linear),),
+    )
+    tape.drop(weight)
     if source is not x.value:
         tape.release(source)
     if element == x.element:
@@ -103,6 +91,41 @@ def _quantized(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) ->
     wide = tape.operation([(value, "new")], out_elements * x.element, kind)
     tape.release(value)
     return Tensor(wide, x.element)
+
+
+def _eight_bit(maker: Maker, x: Tensor, linear: Linear, kind: str, rows: int) -> Tensor:
+    # bitsandbytes autograd/_functions.py MatMul8bitLt.forward, which autocast does not touch, so input and result have
+    # one format. backends/cuda/ops.py int8_vectorwise_quant: a float16 copy of the input, its rows in int8, and for
+    # finding outliers its absolute values and a mask.
+    plan, tape = maker.plan, maker.tape
+    in_elements, out_elements = rows * linear.in_features, rows * linear.out_features
+    half = 2 * in_elements if plan.setup.dtype != "float16" or x.element == 4 else 0
+    tape.pulse(half, in_elements, 2 * in_elements, in_elements)
+    # backends/default/ops.py int8_mixed_scaled_mm: int32 sums, those in float16, those in the input's format; then the
+    # columns with outliers are added.
+    packed = tape.new(in_elements, TEMPORARY)
+    tape.pulse(4 * out_elements, 2 * out_elements, out_elements * x.element)
+    product = tape.new(out_elements * x.element, TEMPORARY)
+    kept = [x.value.buffer] if plan.profile.bnb8_keeps_input else []
+    columns = tape.new(x.element * outliers(linear, rows), kind)
+    value = tape.operation(
+        [(x.value, "new")],
+        out_elements * x.element,
+        kind,
+        [*kept, columns],
+        before=(linear.weights * x.element,),
+    )
+    for buffer in (columns, product, packed):
+        tape.drop(buffer)
+    return Tensor(value, x.element)
+
+
+def outliers(linear: Linear, rows: int) -> int:
+    """Elements of the input's columns with outliers, which an 8-bit linear keeps in the input's format.
+
+    How many there are depends on the data; the LLM.int8 paper counts below one in a hundred.
+    """
+    return rows * max(1, linear.in_features // 100)
 
 
 def _adapter(

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from engine.fit.allocator import Block, CachingAllocator
 from engine.fit.allocator_config import LARGE_BUFFER, MIN_LARGE_ALLOC
-from engine.fit.arithmetic import autocast_copies, embedded_element, evaluating, output_bytes
+from engine.fit.arithmetic import autocast_copies, embedded_element, evaluating, int8_kept, output_bytes
 from engine.fit.expert_linears import expert_weights
 from engine.fit.pieces import Events, Piece, forward_events, head_events, layer_piece
 from engine.fit.plan import Plan
-from engine.fit.static import Static, moment_bytes, trained_tensors
+from engine.fit.static import Static, moment_bytes, num_states, trained_tensors
 
 _SMALL = 1 << 20
 _SEGMENT = 2 << 20
@@ -112,6 +112,7 @@ class _Run:
     outputs: Block | None = None
     gradients: list[Block | None] = field(default_factory=list)
     leaked: list[Block | None] = field(default_factory=list)
+    int8_inputs: list[list[Block | None]] = field(default_factory=list)
     scattered: list[Block | None] = field(default_factory=list)
     incoming: dict[int, Block] = field(default_factory=dict)
 
@@ -290,6 +291,7 @@ def _forward(
         kept.append({})
         player.play(piece.forward if _played(piece, index) else piece.between, kept[-1])
         return
+    run.int8_inputs.append([player.take(size) for size in int8_kept(run.plan, piece.shape)])
     if _played(piece, index):
         held: dict[int, Block] = {}
         player.play(piece.forward, held)
@@ -338,6 +340,8 @@ def _backward(
             size = plan.setup.tokens * plan.architecture.hidden * plan.stream
             run.leaked.append(player.take(size))
     if checkpointed:
+        for block in run.int8_inputs.pop():
+            player.give(block)
         checkpoint = checkpoints.pop()
         if leaks:
             run.leaked.append(checkpoint)
@@ -373,7 +377,7 @@ def _optimize(run: _Run, step: int, last_step: bool) -> None:
     trained = _trained(run)
     if step == 0:
         for _, moment, count in trained:
-            player.keep(moment, 2 * count, together=not plan.full)
+            player.keep(moment, num_states(plan.setup.optimizer) * count, together=not plan.full)
     blocks: list[Block | None] = []
     if plan.setup.optimizer.startswith("adafactor"):
         copies = 5 if plan.adapter < 4 else 3

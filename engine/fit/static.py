@@ -240,11 +240,20 @@ def trained_tensors(plan: Plan) -> list[Trained]:
     return found
 
 
-def moment_bytes(plan: Plan, tensor: Trained) -> int:
-    """Bytes of one of the two states an Adam keeps for one tensor on the GPU; 0 for other optimizers."""
-    name = plan.setup.optimizer
-    if name.startswith(("sgd", "adafactor", "paged")):
+def num_states(optimizer: str) -> int:
+    """Tensors as large as the weight that an optimizer keeps: two moments for Adam, one for Lion and RMSprop."""
+    if optimizer.startswith(("sgd", "adafactor", "lomo", "adalomo")):
         return 0
+    return 1 if "lion" in optimizer or "rmsprop" in optimizer else 2
+
+
+def moment_bytes(plan: Plan, tensor: Trained) -> int:
+    """Bytes of one of the states an optimizer keeps for one tensor on the GPU."""
+    name = plan.setup.optimizer
+    if not num_states(name) or name.startswith("paged"):
+        return 0
+    if "4bit" in name and tensor.elements >= _MIN_8BIT:
+        return tensor.elements // 2
     if "8bit" in name and not tensor.embedding and tensor.elements >= _MIN_8BIT:
         return tensor.elements
     return tensor.elements * (4 if "8bit" in name else plan.adapter)
@@ -257,12 +266,15 @@ def _optimizer(plan: Plan, trained: int, element: int) -> tuple[int, int, int]:
         return _eight_bit(plan, "paged" in name)
     if name.startswith("adafactor"):
         return _adafactor(plan, element)
-    if name.startswith("sgd"):
+    if not num_states(name):
         return 0, 0, 0
+    if "4bit" in name:
+        # torchao optim/subclass_4bit.py: two numbers a byte, a float32 scale for 128, small tensors in 16 bits
+        return num_states(name) * (trained // 2 + 4 * -(-trained // 128)), 0, 0
     ends = 0
     if not plan.sharded:
         ends = sum(_absorbed(item.elements * element, item.count) for item in trained_tensors(plan))
-    states = 2 * (element * trained + ends)
+    states = num_states(name) * (element * trained + ends)
     fused = "fused" in name or "bnb" in name or "apex" in name
     if name.startswith("paged"):
         return 0, states, 0
@@ -274,12 +286,14 @@ def _eight_bit(plan: Plan, paged: bool) -> tuple[int, int, int]:
     """bitsandbytes: small tensors keep 32-bit states, and so do embeddings (transformers trainer.py)."""
     shards = plan.setup.num_gpus if plan.sharded else 1
     here = there = 0
+    count = num_states(plan.setup.optimizer)
     for item in trained_tensors(plan):
         elements = item.elements // shards
         if item.embedding or elements < _MIN_8BIT:
-            states, scales = 8 * elements * item.count, 0
+            states, scales = 4 * count * elements * item.count, 0
         else:
-            states, scales = 2 * elements * item.count, 2 * 4 * -(-elements // _STATE_BLOCK) * item.count
+            states = count * elements * item.count
+            scales = count * 4 * -(-elements // _STATE_BLOCK) * item.count
         if paged and elements >= _MIN_PAGED:
             there += states
         else:

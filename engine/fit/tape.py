@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.fit.allocator_config import MIN_LARGE_ALLOC, ROUND_LARGE, SMALL_SIZE
+from engine.fit.allocator_config import LARGE_BUFFER, MIN_LARGE_ALLOC, ROUND_LARGE, SMALL_SIZE
 
 GRANULE = 512  # c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize, every request is rounded up to it
 
@@ -91,11 +91,17 @@ class Tape:
         if rounded >= MIN_LARGE_ALLOC and -rounded % ROUND_LARGE <= SMALL_SIZE:
             # It has a segment of its own, rounded up to 2 MiB, whose short end is not split off (should_split).
             rounded += -rounded % ROUND_LARGE
+        played = rounded
+        if SMALL_SIZE < rounded < MIN_LARGE_ALLOC:
+            # Such blocks share segments of 20 MiB; a short end counts with the last one in it, so with each its share.
+            together = LARGE_BUFFER // rounded
+            end = LARGE_BUFFER - together * rounded
+            rounded += end // together // GRANULE * GRANULE if end <= SMALL_SIZE else 0
         self._labels += 1
         self.now += rounded
         self.live[kind] = self.live.get(kind, 0) + rounded
-        if self.record and rounded:
-            self.events.append((self._labels, rounded))
+        if self.record and played:
+            self.events.append((self._labels, played))
         if self.now > self.peak:
             self._mark()
         return Buffer(rounded, kind, self._labels)

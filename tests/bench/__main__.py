@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).parent
-ROWS = str(HERE / "data" / "vram_measured.csv")
 BENCHES: dict[str, list[str]] = {
     "startup": [],
     "looking": [],
     "plot": [],
-    "vram_accuracy": [ROWS],
+    "data_check": [],
+    "vram_accuracy": [],
     "simulate": [],
     "demo_quality": ["--tunings", "lora"],
 }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from engine.errors import UserError
-from engine.fit.architecture import from_catalogue, from_size, known_ids
 from engine.fit.cards import Card, find_card, outside_torch
 from engine.fit.families import role
+from engine.fit.profiles import Profile
 from engine.fit.types import Architecture, Attention, DType, Quantization, Sharding, TrainSetup
+from tests.bench._models import find_architecture
+from tests.bench._stacks import SCRIPTS, profile_for
 
 # Longest row of the Alpaca data in tokens of Llama, as LitGPT's tables give it.
 ALPACA_LONGEST = 1304
@@ -20,6 +21,7 @@ ALPACA_LONGEST = 1304
 UNITS = (
     (r"\bgib\b", 1 << 30),
     (r"\bmib\b", 1 << 20),
+    (r"gb.*(?:1024|2\*\*30|2\^30)", 1 << 30),
     (r"gb.*1e9|\bgb\b", 10**9),
     (r"\bmb\b", 10**6),
     (r"\bbytes?\b|^b$", 1),
@@ -40,7 +42,7 @@ class Case:
 
     architecture: Architecture
     setup: TrainSetup
-    profile: str
+    profile: Profile
     card: Card | None
     metric: str
     tier: str
@@ -58,24 +60,7 @@ class Skip:
     fitted: bool
 
 
-# Settings of the published scripts that their rows do not repeat, by source: (pattern, overrides).
-SCRIPTS: tuple[tuple[str, dict[str, object]], ...] = (
-    # scripts/benchmarks/scenarios.yaml: lora_dropout 0.1; packed rows without padding
-    (r"fms-acceleration", {"lora_dropout": 0.1, "padded": False}),
-    # method_comparison/MetaMathQA: no dropout, no mixed precision
-    (r"peft method_comparison", {"lora_dropout": 0.0, "autocast": False, "padded": True}),
-    # finetune.py: lora_dropout 0.05
-    (r"QwenLM/Qwen", {"lora_dropout": 0.05, "padded": False}),
-    # finetune/lora.py: lora_dropout 0.05, bf16-true
-    (r"litgpt", {"lora_dropout": 0.05, "autocast": False, "padded": False}),
-    # recipes: lora_dropout 0.0, bf16 throughout
-    (r"torchtune|torchao|pytorch/ao", {"lora_dropout": 0.0, "autocast": False, "padded": False}),
-    # bench/runner.py before 0.4: no dropout, no autocast, full-length rows
-    (r"can-i-finetune", {"lora_dropout": 0.0, "autocast": False, "padded": False}),
-)
-
-
-def read(row: Mapping[str, str]) -> Case | Skip:
+def read(row: Mapping[str, str | None]) -> Case | Skip:
     """One row of the file; a column that is missing counts as empty."""
 
     def get(key: str) -> str:
@@ -83,58 +68,95 @@ def read(row: Mapping[str, str]) -> Case | Skip:
 
     metric, tier = metric_name(get("metric")), get("tier") or "?"
     outcome = get("outcome").lower()
-    fitted = not ("oom" in outcome or "fail" in outcome)
+    fitted = not re.search(r"oom|fail|out of memory|error|\bno\b|does not fit", outcome)
     source, notes, extras = get("source"), get("notes"), get("extras")
     text = " ".join((source, notes, extras)).lower()
-    method = get("method").lower()
+    method = method_of(get("method"), get("lora_r"), text)
     reason = not_offered(method, extras, get("optimizer"), source)
-    if reason:
-        return Skip(reason, metric, tier, fitted)
-    if tier == "C":
-        return Skip("tier C: never scored", metric, tier, fitted)
-    measured = measured_bytes(get("peak_gib_or_gb"), get("unit"), metric)
-    if measured is None and fitted:
-        return Skip("no measured value", metric, tier, fitted)
+    if reason is None and tier == "C":
+        reason = "tier C: never scored"
+    measured = measured_bytes(get("peak_gib_or_gb"), get("unit"))
+    if reason is None and measured is None and fitted:
+        reason = "no measured value"
     batch, length = first_number(get("batch")), sequence_length(get("seq_len"))
-    if batch is None or length is None:
-        return Skip("batch or length unknown", metric, tier, fitted)
+    if reason is None and not (batch and length):
+        reason = "batch or length unknown"
+    if reason is not None or not batch or not length:
+        return Skip(reason or "batch or length unknown", metric, tier, fitted)
     try:
         architecture = find_architecture(get("model"), get("params_b"))
     except UserError as error:
         return Skip(f"model unknown: {error.what}", metric, tier, fitted)
+    num_gpus = first_number(get("num_gpus")) or gpus_in(get("gpu")) or 1
+    held, mixed = dtype(get("dtype"))
     setup = TrainSetup(
         tuning="full" if kind_of(method) == "full" else "lora",
         quantization=quantization(method, text),
         double_quant=not (
             re.search(r"nf4(?!.*(?:dq|double))", text) and "double" not in text and "dq" not in text
         ),
-        dtype=dtype(get("dtype")),
+        dtype=held,
+        autocast=mixed,
         lora_r=first_number(get("lora_r")) or 16,
         lora_targets=targets(get("target_modules"), architecture),
         dora="dora" in method or "dora" in extras.lower(),
         modules_to_save=saved_modules(extras),
         batch=batch,
         seq_len=length,
-        gradient_checkpointing=get("grad_ckpt").lower() in ("yes", "true", "1", "on"),
-        optimizer=optimizer(get("optimizer"), extras),
+        gradient_checkpointing=checkpoints(get("grad_ckpt"), extras),
+        optimizer=optimizer(get("optimizer")),
         attention=attention(get("attention")),
         padded="padded" in text and "unpadded" not in text,
         packed="padding-free" in text or "padding free" in text,
-        gradient_accumulation=first_number((re.search(r"grad_accum\w*[ =]*(\d+)", extras) or [""])[0]) or 1,
-        num_gpus=first_number(get("num_gpus")) or 1,
-        sharding=sharding(extras, first_number(get("num_gpus")) or 1),
+        gradient_accumulation=accumulation(extras),
+        num_gpus=num_gpus,
+        sharding=sharding(extras, num_gpus),
         compiled="compile" in extras.lower(),
         optimizer_in_backward="optimizer_in_bwd" in extras.lower(),
         offload_checkpoints=bool(re.search(r"activation offload|act-offload", extras.lower())),
     )
     for pattern, overrides in SCRIPTS:
-        if re.search(pattern, source):
+        if re.search(pattern, source.lower()):
             setup = replace(setup, **overrides)  # type: ignore[arg-type]
     profile = profile_for(source, notes, extras)
     setup = by_scenario(setup, source, extras, text)
-    if metric != "allocated" and fitted and profile.endswith("-foak"):
+    if metric != "allocated" and fitted and profile.name.endswith("-foak"):
         return Skip("third-party kernels not offered: fused loss without Liger", metric, tier, fitted)
     return Case(architecture, setup, profile, card_of(get("gpu")), metric, tier, measured, fitted)
+
+
+def method_of(text: str, rank: str, words: str) -> str:
+    """The method; where a row leaves it out, what its other fields say."""
+    if text:
+        return text.lower()
+    if re.search(r"\bq-?lora\b", words):
+        return "qlora"
+    return "lora" if first_number(rank) or re.search(r"\blora\b", words) else "full"
+
+
+def checkpoints(text: str, extras: str) -> bool:
+    """Whether layers are recomputed; where the column is empty, what the extras say."""
+    low = text.lower()
+    if not low:
+        low = (
+            "yes"
+            if re.search(r"grad\w*[ _-]?(?:ckpt|checkpoint)|activation ckpt|act-ckpt", extras.lower())
+            else "no"
+        )
+    return not re.match(r"(?:no|false|0|off|none|disabled|-|w/o|without)\b|^-?$", low)
+
+
+def accumulation(extras: str) -> int:
+    """Batches before an optimizer step."""
+    pattern = r"(?:grad\w*[ _-]?accum\w*|accum\w*|\bga)(?:[ _-]steps)?[ =:x]*(\d+)"
+    found = re.search(pattern, extras.lower())
+    return max(1, int(found[1])) if found else 1
+
+
+def gpus_in(text: str) -> int | None:
+    """How many GPUs a text such as ``8x A100`` or ``4 x H100`` means."""
+    found = re.match(r"\s*(\d+)\s*[x*×]\s*\D", text)
+    return int(found[1]) if found else None
 
 
 def by_scenario(setup: TrainSetup, source: str, extras: str, text: str) -> TrainSetup:
@@ -154,42 +176,19 @@ def by_scenario(setup: TrainSetup, source: str, extras: str, text: str) -> Train
     return setup
 
 
-def profile_for(source: str, notes: str, extras: str) -> str:
-    """The stack profile of a row."""
-    version = re.search(r"transformers[ =]*v?(\d+)\.(\d+)", notes + " " + extras)
-    major, minor = (int(version[1]), int(version[2])) if version else (0, 0)
-    if "fms-acceleration" in source:
-        name = "fms-4.45" if (major, minor) <= (4, 45) else "fms-4.48"
-        if "liger" in extras.lower():
-            return f"{name}-foak-liger"
-        if "fused" in extras.lower():
-            return f"{name}-foak"
-        return f"{name}-kbit" if "kbit" in extras else name
-    for pattern, name in (
-        (r"peft method_comparison", "peft-5" if major >= 5 else "peft-4.52"),
-        (r"litgpt", "litgpt"),
-        (r"torchtune|torchao|pytorch/ao", "torchtune"),
-        (r"QwenLM/Qwen", "qwen-2023"),
-        (r"can-i-finetune", "loop-5"),
-        (r"finetui", "finetui"),
-    ):
-        if re.search(pattern, source):
-            return name
-    if major >= 5:
-        return "hf-5"
-    if (major, minor) >= (4, 50):
-        return "hf-4.52"
-    if (major, minor) >= (4, 46):
-        return "hf-4.48"
-    return "hf-4.45"
-
-
 def not_offered(method: str, extras: str, optimizer: str, source: str) -> str | None:
     """Why a row may be left out: a method or third-party kernels that finetui does not have."""
     text = f"{method} {extras} {optimizer} {source}".lower()
     for word, name in (("gptq", "GPTQ"), ("awq", "AWQ"), ("hqq", "HQQ"), ("aqlm", "AQLM")):
         if word in text:
             return f"method not offered: {name}"
+    if re.search(
+        r"(?<!activation )(?<!act-)offload(?!ed checkpoints)", text.replace("activation_offload", "")
+    ):
+        return "method not offered: offloading to host memory"
+    for word in ("galore", "apollo", "muon", "lisa", "badam", "cut cross entropy", "cut_cross_entropy"):
+        if word in text:
+            return f"method not offered: {word}"
     if "lora-fa" in text or "lorafa" in text:
         return "method not offered: LoRA-FA"
     if "unsloth" in text and "unsloth/" not in text.replace("unslothai/", ""):
@@ -202,43 +201,86 @@ def not_offered(method: str, extras: str, optimizer: str, source: str) -> str | 
 def kind_of(method: str) -> str | None:
     """``full``, ``lora`` or ``qlora``; ``None`` for another method."""
     low = re.sub(r"[^a-z0-9]+", " ", method.lower()).strip()
-    if re.fullmatch(r"(?:full|fft|sft)(?: (?:fine ?tun\w*|finetuning|ft|sft|parameter))*", low):
+    low = re.sub(r"\b(?:peft|sft|trl|hf|with|adapters?|rank|r|\d+ ?rank|r ?\d+)\b(?! ?(?:bit|int))", " ", low)
+    words = set(low.split())
+    if not words and "sft" in method.lower():
         return "full"
-    if re.fullmatch(r"q ?lora(?: ?(?:4|8|int4|int8|4bit|8bit|nf4|fp4|dq))*", low) or low in (
-        "lora8",
-        "lora4",
-        "lora 8bit",
-        "lora 4bit",
+    bits = {
+        "4",
+        "8",
+        "int4",
         "int8",
-        "lora int8",
+        "4bit",
+        "8bit",
+        "nf4",
+        "fp4",
+        "bit",
+        "bnb",
+        "dq",
+        "double",
+        "quant",
+        "quantized",
+    }
+    adapters = {"lora", "dora", "rslora", "lora8", "lora4", "lora16", "qdora", "qlora", "qlora4", "qlora8"}
+    plain = {"16", "16bit", "bf16", "fp16", "fp32", "plus", "all", "linear"}
+    if (
+        words & {"full", "fft"}
+        and words
+        <= {
+            "full",
+            "fft",
+            "fine",
+            "tune",
+            "tuning",
+            "finetune",
+            "finetuning",
+            "ft",
+            "parameter",
+            "parameters",
+            "finetuned",
+        }
+        | plain
     ):
+        return "full"
+    if words in ({"q", "lora"}, {"int8"}):
         return "qlora"
-    return "lora" if re.fullmatch(r"(?:lora|dora|rslora|lora ?16|lora 16bit|lora dora)", low) else None
+    if not words & adapters or not words <= adapters | bits | plain | {"q"}:
+        return None
+    low16 = words & {"16", "16bit", "lora16"}
+    quantized = words & {"qlora", "qlora4", "qlora8", "qdora", "lora8", "lora4", "q"} or (
+        words & bits and not low16
+    )
+    return "qlora" if quantized else "lora"
 
 
 def metric_name(text: str) -> str:
-    """``allocated``, ``reserved`` or ``nvidia-smi``; anything else as it stands."""
+    """``allocated``, ``active``, ``reserved`` or ``nvidia-smi``; of anything else the first word."""
     low = text.lower()
     for word, name in (
         ("smi", "nvidia-smi"),
         ("nvml", "nvidia-smi"),
+        ("nvidia", "nvidia-smi"),
+        ("process", "nvidia-smi"),
         ("reserv", "reserved"),
         ("alloc", "allocated"),
+        ("active", "active"),
+        ("torch", "allocated"),
     ):
         if word in low:
             return name
     return low.split()[0] if low else "unspecified"
 
 
-def measured_bytes(value: str, unit: str, metric: str) -> int | None:
-    """The measured number in bytes."""
-    try:
-        number = float(value.replace(",", ""))
-    except ValueError:
+def measured_bytes(value: str, unit: str) -> int | None:
+    """The measured number in bytes; the unit may stand behind the number instead."""
+    found = re.match(r"[~<≈ ]*(\d[\d,]*(?:\.\d+)?(?:e\d+)?)\s*([a-z]*)", value.lower())
+    if found is None:
         return None
+    number = float(found[1].replace(",", ""))
     if not math.isfinite(number) or number <= 0:
         return None
-    scale = next((factor for pattern, factor in UNITS if re.search(pattern, unit.lower())), None)
+    words = unit.lower() or found[2]
+    scale = next((factor for pattern, factor in UNITS if re.search(pattern, words)), None)
     if scale is None:
         scale = 1 << 30 if number < 4096 else 1 << 20
     return int(number * scale)
@@ -263,41 +305,17 @@ def card_of(text: str) -> Card | None:
 
 
 def sequence_length(text: str) -> int | None:
-    """A length, or the one that was inferred for the heaviest batch (``~4x758``)."""
-    if "max" in text and "alpaca" in text.lower():
+    """A length, the longest of a range, or the one that was inferred for the heaviest batch (``~4x758``)."""
+    low = text.lower().replace(",", "")
+    if "max" in low and "alpaca" in low:
         return ALPACA_LONGEST
-    inferred = re.search(r"\d+\s*x\s*(\d+)", text)
+    inferred = re.search(r"\d+\s*x\s*(\d+)", low)
     if inferred:
         return int(inferred[1])
-    thousands = re.match(r"\D*(\d+(?:\.\d+)?)\s*k\b", text.lower())
-    if thousands:
-        return int(float(thousands[1]) * 1024)
-    return first_number(text.replace(",", ""))
-
-
-def find_architecture(model: str, params_b: str) -> Architecture:
-    """The model by name, by a similar name of the same size, or a stand-in of its size."""
-    found = from_catalogue(model)
-    if found is not None:
-        return found
-    try:
-        size = float(params_b)
-    except ValueError:
-        size = 0.0
-    squeezed = {squeeze(model_id): model_id for model_id in known_ids()}
-    for name in difflib.get_close_matches(squeeze(model), squeezed, n=5, cutoff=0.75):
-        similar = from_catalogue(squeezed[name])
-        if similar is not None and (not size or abs(similar.params / 1e9 / size - 1) < 0.02):
-            return similar
-    if not size:
-        named = re.search(r"(\d+(?:\.\d+)?)\s*b\b", model.lower())
-        size = float(named[1]) if named else 0.0
-    return from_size(size, model)
-
-
-def squeeze(model_id: str) -> str:
-    """A model's name without its owner and without anything but letters and digits."""
-    return re.sub(r"[^a-z0-9]", "", model_id.rpartition("/")[2].lower().removesuffix("-hf"))
+    found = re.findall(r"(\d+(?:\.\d+)?)\s*(k\b)?", low)
+    lengths = [int(float(number) * (1024 if thousands else 1)) for number, thousands in found]
+    ranged = re.match(r"\s*\d+\s*(?:-|–|to|\.\.)\s*\d+", low)
+    return max(lengths) if ranged and lengths else next(iter(lengths), None)
 
 
 def quantization(method: str, text: str) -> Quantization:
@@ -309,25 +327,31 @@ def quantization(method: str, text: str) -> Quantization:
     return "fp4" if "fp4" in text else "nf4"
 
 
-def dtype(text: str) -> DType:
-    """The number format of the weights."""
+def dtype(text: str) -> tuple[DType, bool]:
+    """The number format of the weights, and whether autocast computes in 16 bits."""
     low = text.lower()
+    if re.search(r"mixed|amp\b|master", low):
+        return "float32", True
     if "bf16" in low or "bfloat16" in low:
-        return "bfloat16"
-    if "fp16" in low or "float16" in low or "16" in low:
-        return "float16"
-    return "float32" if "32" in low else "bfloat16"
+        return "bfloat16", True
+    if "16" in low or "half" in low:
+        return "float16", True
+    return ("float32", False) if "32" in low else ("bfloat16", True)
 
 
-def optimizer(text: str, extras: str) -> str:
+def optimizer(text: str) -> str:
     """The optimizer as TrainingArguments names it."""
-    low = text.lower()
-    if "8bit" in low.replace("-", "").replace("_", ""):
-        return "paged_adamw_8bit" if "paged" in low else "adamw_8bit"
-    if "adafactor" in low:
-        return "adafactor"
-    if "sgd" in low:
-        return "sgd"
+    low = re.sub(r"[^a-z0-9]", "", text.lower())
+    kind = next((name for name in ("adafactor", "sgd", "lion", "rmsprop", "lomo") if name in low), "adamw")
+    if kind in ("adafactor", "sgd", "lomo", "rmsprop"):
+        return kind
+    paged = "paged_" if "paged" in low else ""
+    if "8bit" in low or "int8" in low:
+        return f"{paged}{kind}_8bit"
+    if "4bit" in low or "int4" in low:
+        return f"{kind}_torch_4bit"
+    if paged or kind == "lion":
+        return f"{paged}{kind}_32bit"
     return "adamw_torch_fused" if "fused" in low else "adamw_torch"
 
 
@@ -336,7 +360,7 @@ def attention(text: str) -> Attention:
     low = text.lower()
     if "flash" in low or "fa2" in low:
         return "flash_attention_2"
-    return "eager" if "eager" in low else "sdpa"
+    return "eager" if re.search(r"eager|vanilla|\bmath\b|^none$", low) else "sdpa"
 
 
 def sharding(extras: str, num_gpus: int) -> Sharding:
@@ -344,9 +368,9 @@ def sharding(extras: str, num_gpus: int) -> Sharding:
     low = extras.lower()
     if num_gpus < 2:
         return "none"
-    if "fsdp" in low:
+    if "fsdp" in low or "full_shard" in low:
         return "fsdp"
-    found = re.search(r"zero-?([123])", low)
+    found = re.search(r"(?:zero|stage)[ _-]*([123])", low)
     return ("zero1", "zero2", "zero3")[int(found[1]) - 1] if found else "ddp"
 
 

@@ -52,6 +52,7 @@ def test_segments_asked_from_the_driver(asked: int, segment: int) -> None:
 
 
 def test_small_tensors_share_one_segment_until_it_is_full() -> None:
+    # get_pool: size <= kSmallSize -> small_blocks; kSmallBuffer: ""small" allocations are packed in 2 MiB blocks"
     allocator = CachingAllocator()
     for _ in range(4):
         allocator.malloc(512 * KIB)
@@ -61,6 +62,7 @@ def test_small_tensors_share_one_segment_until_it_is_full() -> None:
 
 
 def test_middle_sizes_share_a_20_mib_segment() -> None:
+    # kMinLargeAlloc: "allocations between 1 and 10 MiB may use kLargeBuffer"; get_free_block finds the remainder
     allocator = CachingAllocator()
     for _ in range(2):
         allocator.malloc(9 * MIB)
@@ -88,6 +90,7 @@ def test_a_remainder_of_512_bytes_is_split_off_a_small_block() -> None:
 
 
 def test_freed_memory_is_reused_and_stays_reserved() -> None:
+    # free_block: pool.insert_into_blocks(block); the driver gets nothing back until release_cached_blocks
     allocator = CachingAllocator()
     block = allocator.malloc(50 * MIB)
     address = block.address
@@ -123,6 +126,7 @@ def test_free_neighbours_of_one_segment_are_joined() -> None:
 
 
 def test_neighbouring_segments_are_never_joined() -> None:
+    # alloc_block: new Block(device, stream, size, pool, ptr) has no prev and next, which try_merge_blocks follows
     allocator = CachingAllocator()
     blocks = [allocator.malloc(20 * MIB) for _ in range(3)]
     for block in blocks:
@@ -153,6 +157,7 @@ def test_expandable_segments_follow_growing_lengths() -> None:
 
 
 def test_expandable_segments_map_pages_of_2_mib_for_small_tensors() -> None:
+    # find_expandable_block: segment_size = pool->is_small ? kSmallBuffer : large_segment_size
     allocator = CachingAllocator(EXPANDABLE)
     for _ in range(5):
         allocator.malloc(1 * MIB)
@@ -207,6 +212,7 @@ def test_a_split_segment_cannot_be_given_back() -> None:
 
 
 def test_empty_cache_gives_whole_segments_back() -> None:
+    # emptyCache -> release_cached_blocks -> release_blocks: if (!block->prev && !block->next) release_block(block)
     allocator = CachingAllocator()
     kept, dropped = allocator.malloc(30 * MIB), allocator.malloc(40 * MIB)
     allocator.free(dropped)

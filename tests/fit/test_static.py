@@ -92,7 +92,14 @@ def test_fused_experts_get_neither_adapters_nor_four_bits() -> None:
 
 @pytest.mark.parametrize(
     ("optimizer", "bytes_each"),
-    [("adamw_torch", 4.0), ("adamw_torch_fused", 4.0), ("sgd", 0.0), ("paged_adamw_32bit", 0.0)],
+    [
+        ("adamw_torch", 4.0),
+        ("adamw_torch_fused", 4.0),
+        ("sgd", 0.0),
+        ("paged_adamw_32bit", 0.0),
+        ("lion_32bit", 2.0),
+        ("adamw_torch_4bit", 1.0 + 2 * 4 / 128),
+    ],
 )
 def test_optimizer_states_a_parameter(optimizer: str, bytes_each: float) -> None:
     found = static("meta-llama/Llama-3.2-3B", tuning="full", optimizer=optimizer)

@@ -19,6 +19,9 @@ MIB = 1 << 20
         (11 * MIB, 12 * MIB),  # an end of 1 MiB is not split off
         (11 * MIB - 512, 11 * MIB - 512),
         (12 * MIB, 12 * MIB),
+        (2 * MIB, 2 * MIB),  # ten fill a segment of 20 MiB
+        (19 * MIB // 2, 10 * MIB),  # two leave 1 MiB, which counts with them
+        (6 * MIB, 6 * MIB),  # three leave 2 MiB, which others can have
     ],
 )
 def test_sizes_are_rounded_as_the_allocator_rounds(asked: int, taken: int) -> None:
@@ -104,3 +107,9 @@ def test_events_are_numbered_and_paired() -> None:
     tape.drop(first)
     tape.drop(second)
     assert tape.events == [(1, 512), (2, 1024), (1, -512), (2, -1024)]
+
+
+def test_the_allocator_sees_blocks_without_their_share_of_a_segments_end() -> None:
+    tape = Tape(record=True)
+    tape.new(19 * MIB // 2, "x")
+    assert (tape.now, tape.events) == (10 * MIB, [(1, 19 * MIB // 2)])
