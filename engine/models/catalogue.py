@@ -38,6 +38,7 @@ class CatalogueModel:
         head_dim: Width of one head.
         intermediate: Width inside the feed-forward part.
         tied: Input and output embeddings are one matrix.
+        stored: Number format of the weight files on the Hub where it is not bfloat16.
     """
 
     id: str
@@ -61,6 +62,7 @@ class CatalogueModel:
     head_dim: int | None
     intermediate: int | None
     tied: bool | None
+    stored: Literal["float16", "float32"] | None
 
     @property
     def params_b(self) -> float:
@@ -77,7 +79,7 @@ def load() -> tuple[CatalogueModel, ...]:
 
 def find(model_id: str) -> CatalogueModel | None:
     """The model with this Hub id; upper and lower case do not matter."""
-    return _by_id().get(model_id.lower())
+    return _by_id().get(model_id.lower().removeprefix("modelscope:"))
 
 
 def find_by_name(name: str) -> CatalogueModel | None:

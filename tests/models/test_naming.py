@@ -81,8 +81,8 @@ def test_compressed_copies_name_their_trainable_twin(name: str, twin: str | None
     [
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", 46.7, 12.9),
         ("Qwen/Qwen3-30B-A3B", 30.5, 3.4),
-        ("meta-llama/Llama-4-Scout-17B-16E", 108.6, 17.0),
-        ("allenai/OLMoE-1B-7B-0924", 7.0, 1.0),
+        ("someone/Llama-4-Scout-17B-16E-mine", 108.6, 17.0),
+        ("someone/OLMoE-1B-7B-mine", 7.0, 1.0),
         ("x/Foo-4x7B", 28.0, None),
         ("Qwen/Qwen3-0.6B", 0.596, None),
         ("HuggingFaceTB/SmolLM2-135M-Instruct", 0.135, None),
