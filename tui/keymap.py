@@ -41,7 +41,7 @@ SHOWN = {
     "enter": "Enter", "escape": "Esc", "question_mark": "?", "dollar_sign": "$", "space": "space", "tab": "Tab",
     "slash": "/", "left": "←", "right": "→", "up": "↑", "down": "↓", "delete": "Del", "f1": "F1",
     "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+c": "Ctrl+C", "ctrl+p": "Ctrl+P",
-    "ctrl+u": "Ctrl+U", "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
+    "ctrl+u": "Ctrl+U", "backspace": "⌫", "full_stop": ".", "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
 }  # fmt: skip
 
 EVERYWHERE = (
@@ -63,6 +63,8 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("wizard.back", "escape", "back", "back", "One step back. No answer is lost."),
     ),
     "machine": (
+        Key("machine.length", "t", "length", "text length", "Show what fits with longer or shorter texts."),
+        Key("machine.plan", "c", "plan", "plan for a card", "Show what would fit on a card this machine does not have."),
         Key("machine.card", "g", "card", "other card", "Train on another graphics card (GPU) of this machine."),
         Key("machine.price", "dollar_sign,p", "price", "price", "Tell what an hour of this machine costs."),
         Key("machine.look", "l", "look", "look again", "Look at the machine again, such as after ending a program."),
@@ -71,21 +73,60 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
     "goal": (),
     "questions": (),
     "data": (
+        Key("data.check", "c", "check", "check", "Check every row: problems with their lines, lengths, and a repaired copy."),
+        Key("data.browse", "b", "browse", "browse", "Look for a file in the folders of this machine."),
+        Key("data.hub", "h", "hub", "Hub", "Search the Hugging Face Hub for a dataset."),
         Key("data.path", "slash", "path", "type a path", "Type where the file is; Tab completes it."),
         Key("data.row", "n", "row(1)", "next row", "Show the next conversation of the file."),
         Key("data.previous", "p", "row(-1)", "", "Show the conversation before."),
+        Key("data.reading", "r", "reading", "read it as", "Read the rows in another way, or say which column is what."),
+    ),
+    "browse": (
+        Key("browse.open", "enter", "", "open", "Open the marked folder, or take the marked file."),
+        Key("browse.back", "escape", "back", "cancel", "Back, and change nothing."),
+        Key("browse.up", "backspace,left", "up", "folder above", "Go to the folder that holds this one."),
+        Key("browse.take", "t", "take", "take folder", "Take all files of this folder together as one dataset."),
+        Key("browse.hidden", "full_stop", "hidden", "hidden files", "Show files and folders whose names begin with a dot, or not."),
+        Key("browse.path", "slash", "path", "type a path", "Type where it is; Tab completes it."),
+    ),
+    "hub-search": (
+        Key("hub.take", "enter", "take", "take", "Search for what is typed, or take what is marked."),
+        Key("hub.back", "escape", "back", "cancel", "Back, and change nothing."),
+        Key("hub.again", "slash", "again", "other words", "Search for something else."),
+    ),
+    "readings": (
+        Key("readings.take", "enter", "", "read so", "Read the rows in the marked way."),
+        Key("readings.back", "escape", "back", "cancel", "Back, and change nothing."),
+    ),
+    "columns": (
+        Key("columns.open", "enter", "", "choose", "Choose a column for the marked part, or take it all with the last line."),
+        Key("columns.back", "escape", "back", "cancel", "Back, and change nothing."),
+        Key("columns.kind", "k", "kind", "other kind", "Say what a row is: a question and an answer, a text, ..."),
+    ),
+    "findings": (
+        Key("findings.back", "escape,enter", "back", "back", "Back to the data; a check that still runs is stopped."),
+        Key("findings.repair", "x", "repair", "repair", "Write a repaired copy under another name, and use that one."),
+        Key("findings.lengths", "l", "lengths", "lengths", "How long the rows are, or back to the problems."),
+        Key("findings.exact", "e", "exact", "count all", "Count the tokens of every row, not of a sample."),
+        Key("findings.limit", "m", "limit", "take max_length", "Use the recommended max_length for the training."),
+        Key("findings.stop", "s", "stop", "stop", "Stop the check that is running."),
     ),
     "model": (
+        Key("model.search", "s", "search", "search Hub", "Search the Hugging Face Hub for a model."),
         Key("model.other", "slash", "other", "type a name", "Type a folder or a name from the Hugging Face Hub."),
+        Key("model.twin", "u", "twin", "ungated copy", "Take the same weights from a place that asks for no licence."),
         Key("model.all", "a", "all", "show all", "Show every model finetui knows, not only the fitting ones."),
     ),
     "template": (
-        Key("template.next", "n,right", "row(1)", "next row", "Show the next conversation as the model will see it."),
-        Key("template.previous", "p,left", "row(-1)", "previous", "Show the conversation before."),
-        Key("template.longest", "l", "longest", "longest", "Show the longest conversation."),
-        Key("template.other", "t", "other", "", "ChatML instead of the model's own template, for base models."),
+        Key("template.next", "n,right", "row(1)", "row", "Show the next conversation as the model will see it."),
+        Key("template.previous", "p,left", "row(-1)", "", "Show the conversation before."),
+        Key("template.worst", "w", "worst", "worst", "Show the worst row: refused, cut off or least learnt; again: the next worst."),
+        Key("template.other", "t", "other", "template", "Choose from the list of chat templates."),
+        Key("template.longest", "l", "longest", "", "Show the longest conversation."),
+        Key("template.fetch", "d", "fetch", "get tokenizer", "Download the tokenizer of a model that is not here, to look now."),
     ),
     "method": (
+        Key("method.fit", "f", "make_fit", "make it fit", "Apply the cheapest change that makes the run fit in memory."),
         Key("method.fields", "tab", "", "settings", "From the list to the settings and from field to field."),
         Key("method.down", "down", "field(1)", "", "From a field to the next one."),
         Key("method.up", "up", "field(-1)", "", "From a field to the one before."),

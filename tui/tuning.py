@@ -1,12 +1,20 @@
-"""The four ways to train as the wizard offers them, and which one suits the machine."""
+"""The four ways to train as the wizard offers them, and the marks of what fits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.advise import fits
-from engine.choice import Choice
-from engine.display import GIB
+from engine.config.draft import Draft
+from engine.config.schema import RunConfig, keys
+from engine.display import gib
+from engine.fit import grid
+from engine.fit.decide import Advice, Verdict
+
+MARKS: dict[Verdict, tuple[str, str]] = {
+    "fits": ("✓", "$success"),
+    "tight": ("~", "$warning"),
+    "no": ("✗", "$error"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,60 +25,53 @@ class Tuning:
         id: As in the draft: qlora, lora8, lora or full.
         title: Its name.
         words: What it costs and brings, in a few words.
-        method: Its column of the memory table, if it has one.
+        method: Its name in :data:`engine.fit.decide.METHODS`.
     """
 
     id: str
     title: str
     words: str
-    method: fits.Method | None = None
+    method: str
 
 
 TUNINGS = (
-    Tuning("lora", "LoRA", "trains small added matrices, not the model", "lora_16bit"),
-    Tuning("qlora", "QLoRA, 4-bit", "the same, model held in 4 bits: least memory", "qlora_4bit"),
-    Tuning("lora8", "LoRA, 8-bit", "the same, model held in 8 bits: slower"),
-    Tuning("full", "Full", "changes every weight: several times the memory"),
+    Tuning("lora", "LoRA", "small added matrices are trained", grid.LORA),
+    Tuning("qlora", "QLoRA, 4-bit", "the same, model held in 4 bits", grid.QLORA),
+    Tuning("lora8", "LoRA, 8-bit", "the same, in 8 bits: slower", grid.LORA_8BIT),
+    Tuning("full", "Full", "every weight is changed", grid.FULL),
 )
 
 
-def memory_words(tuning: Tuning, params_b: float | None, free: int | None) -> str:
-    """Such as ``✓ 8 GB``; empty where the table says nothing or there is no card."""
-    need = fits.needed_gb(params_b, tuning.method) if tuning.method and params_b else None
-    if need is None or not free:
-        return ""
-    mark = {fits.Verdict.FITS: "✓", fits.Verdict.TIGHT: "~", fits.Verdict.NO: "✗"}[
-        fits.verdict(need.gb, free)
-    ]
-    return f"{mark} {'up to ' if need.kind == 'at most' else ''}{need.gb:.3g} GB"
+def memory_words(cell: grid.Cell) -> str:
+    """Such as ``✓ 8.2 GiB``."""
+    return f"{MARKS[cell.verdict][0]} {gib(cell.p95)}"
 
 
-def recommend_tuning(params_b: float | None, free: int | None) -> Choice[str]:
-    """LoRA where it fits comfortably, else QLoRA.
-
-    Args:
-        params_b: Weights of the model in billions; None when unknown.
-        free: Free memory of the card in bytes; None without a card.
-    """
-    if not free:
-        return Choice("lora", "On a processor LoRA is the fastest, and memory is no problem.", ("full",))
-    room = f"{free / GIB:.1f} GiB are free"
-    if params_b is None:
-        return Choice(
-            "qlora", f"The size of the model is not known, and {room}; QLoRA needs least.", ("lora",)
-        )
-    need = fits.needed_gb(params_b, "lora_16bit")
-    if need is not None and need.gb * fits.GB <= fits.COMFORT * free:
-        return Choice("lora", f"LoRA needs {_about(need)}, and {room}.", ("qlora", "full"))
-    small = fits.needed_gb(params_b, "qlora_4bit")
-    if need is None or small is None:
-        return Choice("qlora", f"QLoRA needs least, and {room}.", ("lora8",))
-    return Choice(
-        "qlora",
-        f"QLoRA needs {_about(small)} where LoRA needs {_about(need)}; {room}.",
-        ("lora8", "lora"),
-    )
+def tuning_of(config: RunConfig) -> str:
+    """The id of the way a configuration trains."""
+    if config.method.tuning == "full":
+        return "full"
+    return "qlora" if config.model.load_in_4bit else "lora8" if config.model.load_in_8bit else "lora"
 
 
-def _about(need: fits.Need) -> str:
-    return f"{'at most' if need.kind == 'at most' else 'about'} {need.gb:.3g} GB"
+def advice_sentence(advice: Advice) -> str:
+    """What makes it fit, and what that costs."""
+    if advice.prediction is None:
+        return "No setting makes it fit: choose a smaller model, or a card with more memory."
+    changes = ", ".join(f"{change.words} (costs {change.cost})" for change in advice.changes)
+    return f"This makes it fit: {changes}. Then it needs at most {gib(advice.prediction.smi.p95)}."
+
+
+def apply_advice(draft: Draft, advice: Advice) -> None:
+    """Put the changes into the draft, as if the user had made them."""
+    section_of = keys()
+    for change in advice.changes:
+        if change.key in ("tuning", "load_in_4bit", "load_in_8bit"):
+            draft.tuning = {"nf4": "qlora", "fp4": "qlora", "int8": "lora8"}.get(
+                advice.setup.quantization, advice.setup.tuning
+            )
+        elif change.key in section_of:
+            value = change.value
+            draft.settings[change.key] = str(value).lower() if isinstance(value, bool) else str(value)
+            if change.key == "per_device_train_batch_size":
+                draft.settings["gradient_accumulation_steps"] = str(advice.setup.gradient_accumulation)

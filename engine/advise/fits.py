@@ -1,9 +1,8 @@
-"""What fits into a card's memory, by the published table in ``presets/vram_table.yaml``, and what to choose."""
+"""Which model suits this card: from the prediction, and in agreement with the guides' table or with the reason why not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -12,54 +11,28 @@ from typing import Literal
 import presets
 from engine.advise.variant import BASE_NEEDS_ROWS
 from engine.choice import Choice
-from engine.display import GIB
+from engine.display import GIB, gib, printable
+from engine.fit import grid
+from engine.fit.cards import Card
+from engine.fit.decide import Verdict
+from engine.fit.setup import architecture_of
+from engine.fit.types import Architecture
 from engine.models import catalogue
 
 GB = 1e9
-TIGHT_ABOVE = 0.9
-"""Share of the free memory above which a need counts as tight."""
-COMFORT = 0.7
-"""Share of the free memory a recommendation may need; the rest is for longer texts, since the table assumes short ones."""
+SHORT_TEXT = 512  # tokens of what the guides' table calls a short context
 
 Method = Literal["qlora_4bit", "lora_16bit"]
 METHODS: tuple[Method, ...] = ("qlora_4bit", "lora_16bit")
-METHOD_NAMES: dict[Method, str] = {"qlora_4bit": "QLoRA 4-bit", "lora_16bit": "LoRA 16-bit"}
-TABLE_NOTE = (
-    "From a published table of minimum needs (GB of 1,000,000,000 bytes) at batch size 1 and short texts. "
-    "Longer texts need more. 8-bit is not in the table; it lies between the two."
-)
+COLUMNS: dict[str, Method] = {grid.QLORA: "qlora_4bit", grid.LORA: "lora_16bit"}
 
 
-class Verdict(StrEnum):
-    """Whether a training run fits."""
-
-    FITS = "fits"
-    TIGHT = "tight"
-    NO = "no"
-
-
-@dataclass(frozen=True, slots=True)
-class FitRow:
-    """One size trained with one method.
-
-    Attributes:
-        params_b: Model size in billions of weights.
-        method: ``qlora_4bit`` or ``lora_16bit``.
-        needed_gb: Least memory in GB (1e9 bytes).
-        verdict: Against the memory that is free.
-        interpolated: The size lies between two rows of the table, and so does the need.
-    """
-
-    params_b: float
-    method: Method
-    needed_gb: float
-    verdict: Verdict
-    interpolated: bool = False
+# The guides' table
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Least memory for one size and method.
+    """Least memory for one size and method by the guides' table.
 
     Attributes:
         gb: GB of 1e9 bytes.
@@ -80,7 +53,7 @@ def table() -> tuple[tuple[float, dict[Method, float]], ...]:
 
 
 def needed_gb(params_b: float, method: Method) -> Need | None:
-    """Least memory for a model of this size.
+    """Least memory for a model of this size, at batch 1 and short texts.
 
     Args:
         params_b: Size in billions of weights.
@@ -104,85 +77,76 @@ def needed_gb(params_b: float, method: Method) -> Need | None:
     return Need(rows[-1][1][method], "table")
 
 
-def verdict(gb: float, vram_free_bytes: int | None) -> Verdict:
-    """Whether a need fits into the memory that is free.
+def table_difference(
+    architecture: Architecture, method: str, free: int, card: Card | None, length: int = grid.LENGTH
+) -> str:
+    """Why prediction and table do not agree about one model and method on one card.
 
     Args:
-        gb: The need in GB (1e9 bytes).
-        vram_free_bytes: Free memory of the card in bytes; ``None`` without a card.
+        architecture: The model.
+        method: A name of :data:`engine.fit.decide.METHODS`.
+        free: Bytes free on the card.
+        card: What is known of it.
+        length: Tokens of a text.
+
+    Returns:
+        One sentence with the numbers; empty when both say the same, or when the table does not speak of this.
     """
-    free = vram_free_bytes or 0
-    if gb * GB > free:
-        return Verdict.NO
-    return Verdict.TIGHT if gb * GB > TIGHT_ABOVE * free else Verdict.FITS
-
-
-def what_fits(vram_free_bytes: int | None, sizes: tuple[float, ...] | None = None) -> tuple[FitRow, ...]:
-    """The table against one card: a row for each size and method.
-
-    Args:
-        vram_free_bytes: Free memory of the card in bytes; ``None`` without a card, where nothing fits.
-        sizes: Sizes in billions to show instead of the table's own; those between its rows are interpolated.
-    """
-    wanted = tuple(size for size, _ in table()) if sizes is None else sizes
-    rows: list[FitRow] = []
-    for size in wanted:
-        for method in METHODS:
-            need = needed_gb(size, method)
-            if need is not None:
-                fit = verdict(need.gb, vram_free_bytes)
-                rows.append(FitRow(size, method, round(need.gb, 1), fit, need.kind == "interpolated"))
-    return tuple(rows)
-
-
-def describe_fit(vram_free_bytes: int | None) -> str:
-    """One plain sentence for above the table."""
-    if not vram_free_bytes:
+    column = COLUMNS.get(method)
+    by_table = needed_gb(architecture.params / 1e9, column) if column else None
+    if by_table is None or by_table.kind == "at most":
+        return ""
+    found = grid.cell(architecture, method, free, card, length)
+    if (found.verdict == "fits") == (by_table.gb * GB <= free):
+        return ""
+    name = printable(architecture.name.rpartition("/")[2], 60)
+    says = f"The guides' table says {by_table.gb:.3g} GB for the size of {name} with {method}"
+    ours, room = f"{found.p95 / GB:.3g} GB", f"{free / GB:.3g} GB"
+    short = grid.need(architecture, method, card, SHORT_TEXT)
+    if found.verdict == "fits":
+        kept = sum(part.bytes for part in short.binding.parts if "weights" not in part.name)
         return (
-            "No usable GPU was found. Training runs on the processor: right for the built-in demo and for models below "
-            "0.5 billion weights, too slow for larger ones."
+            f"{says}, and {room} are free; counted tensor by tensor it needs at most {ours}, because gradient checkpointing "
+            f"leaves little beside the weights ({kept / GB:.2g} GB with short texts)."
         )
-    best = {
-        method: max((row.params_b for row in what_fits(vram_free_bytes) if row.method == method
-                     and row.verdict is not Verdict.NO), default=None)
-        for method in METHODS
-    }  # fmt: skip
-    free = f"{vram_free_bytes / GIB:.1f} GiB ({vram_free_bytes / GB:.1f} GB) free"
-    qlora, lora = best["qlora_4bit"], best["lora_16bit"]
-    if qlora is None:
-        first, needs = table()[0]
-        return (
-            f"{free}: less than the {needs['qlora_4bit']:g} GB that the table's smallest size ({first:g} B) needs. Models "
-            "below 2 B may still fit."
-        )
-    with_lora = (
-        f"up to {lora:g} B with LoRA" if lora is not None else "none of the table's sizes with plain LoRA"
+    if short.smi.p95 <= by_table.gb * GB:
+        return f"{says}: it counts short texts; {length:,} tokens need up to {ours}, and {room} are free."
+    if short.smi.p95 <= free:
+        return f"{says}: short texts do fit, but {length:,} tokens need up to {ours}, and {room} are free."
+    sixteen = next((part.bytes for part in short.binding.parts if part.name == "weights"), 0)
+    wide = (
+        f", {sixteen / GB:.2g} GB of them for weights that stay in 16 bits"
+        if method == grid.QLORA
+        else ", with evaluation, optimizer and what CUDA takes itself"
     )
-    return f"{free}: models up to {qlora:g} B fit with QLoRA (4-bit), {with_lora} (16-bit)."
+    return f"{says}; even texts of {SHORT_TEXT} tokens need up to {short.smi.p95 / GB:.3g} GB here{wide}, and {room} are free."
+
+
+# The suggestion
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A model and how to hold it in memory.
+    """A model and how to train it.
 
     Attributes:
         model_id: Hub id from the catalogue.
         params_b: Its size in billions of weights.
-        load_in_4bit: QLoRA: hold the frozen model in 4 bits.
-        needed_gb: Least memory in GB by the table; ``None`` on a machine without a GPU.
+        method: A name of :data:`engine.fit.decide.METHODS`; ``LoRA`` on a machine without a GPU.
+        p95: Bytes it needs at most in 19 of 20 runs; None without a GPU.
+        verdict: Against the memory that is free.
     """
 
     model_id: str
     params_b: float
-    load_in_4bit: bool
-    needed_gb: float | None
+    method: str
+    p95: int | None = None
+    verdict: Verdict = "fits"
 
     @property
     def label(self) -> str:
         """Such as ``Qwen/Qwen3-8B, QLoRA 4-bit``."""
-        if self.load_in_4bit:
-            return f"{self.model_id}, {METHOD_NAMES['qlora_4bit']}"
-        return f"{self.model_id}, {METHOD_NAMES['lora_16bit'] if self.needed_gb else 'LoRA'}"
+        return f"{self.model_id}, {self.method}"
 
 
 # One model to start with for each size: not gated, widely used, text only, with its own chat template.
@@ -196,8 +160,8 @@ LADDER = (
     "Qwen/Qwen2.5-72B-Instruct",
 )
 CPU_LADDER = ("HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct", "Qwen/Qwen3-0.6B")
-SMALL_CARD_LADDER = ("Qwen/Qwen3-0.6B", "HuggingFaceTB/SmolLM2-135M-Instruct")
-SMALL_CARD_GB = 3.5  # the table's smallest need
+SMALLEST = "HuggingFaceTB/SmolLM2-135M-Instruct"
+ROOM = 2  # a suggestion leaves room for texts this many times as long
 _ENOUGH_B = {"style": 8.5, "preferences": 8.5, "task": 8.5, "knowledge": 15.0, "reasoning": 15.0}
 _WHY = {
     "style": "a tone is learnt well at this size",
@@ -209,62 +173,104 @@ _WHY = {
 
 
 def recommend_model(
-    vram_free_bytes: int | None, num_rows: int | None = None, goal: str = "task"
+    free: int | None,
+    card: Card | None = None,
+    num_rows: int | None = None,
+    goal: str = "task",
+    length: int = grid.LENGTH,
 ) -> Choice[Recommendation]:
-    """Choose a model, its size and whether to hold it in 4 bits.
+    """Choose a model, its size and how to train it.
 
-    The largest model that the goal profits from and that leaves about a third of the card free; in 16 bits where that
-    fits as comfortably, else in 4 bits.
+    The largest model that the goal profits from and that leaves room for texts twice as long; in 16 bits where that fits,
+    else in 4 bits.
 
     Args:
-        vram_free_bytes: Free memory of the card in bytes; ``None`` without a card.
+        free: Bytes free on the card; ``None`` without a card.
+        card: What is known of it; None for one that is not in the table of cards.
         num_rows: Usable rows of the dataset, if known.
         goal: Id of a goal in :mod:`engine.advise.goals`.
+        length: Tokens of a text.
 
     Returns:
         The choice; its reason has the numbers, its alternatives are larger and smaller ones that fit.
     """
-    if not vram_free_bytes:
-        small = [Recommendation(model_id, _params_b(model_id), False, None) for model_id in CPU_LADDER]
+    if not free:
+        small = [Recommendation(model_id, _params_b(model_id), "LoRA") for model_id in CPU_LADDER]
         return Choice(
             small[0],
             "There is no GPU, so a very small model: 0.135 B weights train on a processor in minutes. The built-in demo "
             "is smaller still and needs no download.",
             tuple(small[1:]),
         )
-    free_gb = vram_free_bytes / GB
-    free = f"{vram_free_bytes / GIB:.1f} GiB ({free_gb:.1f} GB)"
-    if free_gb < SMALL_CARD_GB:
-        small = [Recommendation(model_id, _params_b(model_id), True, None) for model_id in SMALL_CARD_LADDER]
-        return Choice(
-            small[0],
-            f"With {free} free even the table's smallest size (3 B, {SMALL_CARD_GB} GB with QLoRA) does not fit; a model "
-            "of 0.6 B in 4 bits usually does.",
-            tuple(small[1:]),
+    offered = [_recommendation(model_id, free, card, length) for model_id in LADDER]
+    fitting = [one for one in offered if one.verdict == "fits"]
+    if not fitting:
+        smallest = _recommendation(SMALLEST, free, card, length)
+        fits = "fits" if smallest.verdict == "fits" else "may not fit either"
+        reason = (
+            f"Even {_name(offered[0])} needs up to {gib(offered[0].p95 or 0)} for texts of {length:,} tokens, and {gib(free)} "
+            f"are free; {_name(smallest)} needs {gib(smallest.p95 or 0)} and {fits}."
         )
-    fitting = [rec for model_id in LADDER if (rec := _recommend(model_id, free_gb))]
+        return Choice(smallest, reason, (offered[0],))
     enough = _ENOUGH_B.get(goal, _ENOUGH_B["task"])
-    comfortable = [
-        rec for rec in fitting if (rec.needed_gb or 0) <= COMFORT * free_gb and rec.params_b <= enough
-    ]
-    not_tight = [
-        rec for rec in fitting if (rec.needed_gb or 0) <= TIGHT_ABOVE * free_gb and rec.params_b <= enough
-    ]
-    best = (comfortable or not_tight or fitting)[-1 if comfortable or not_tight else 0]
-    bigger = [rec for rec in fitting if rec.params_b > best.params_b]
-    smaller = [rec for rec in reversed(fitting) if rec.params_b < best.params_b]
-    return Choice(best, _reason(best, free, free_gb, num_rows, goal), tuple(bigger + smaller))
+    useful = [one for one in fitting if one.params_b <= enough] or fitting[:1]
+    roomy = [one for one in useful if has_room(one.model_id, free, card, length)]
+    best = (roomy or useful)[-1]
+    bigger = [one for one in fitting if one.params_b > best.params_b]
+    smaller = [one for one in reversed(fitting) if one.params_b < best.params_b]
+    return Choice(best, _reason(best, free, card, length, num_rows, goal), tuple(bigger + smaller))
 
 
-def _recommend(model_id: str, free_gb: float) -> Recommendation | None:
-    """The model in the best number format that fits; ``None`` where none does."""
-    params_b = _params_b(model_id)
-    lora, qlora = (needed_gb(params_b, method) for method in ("lora_16bit", "qlora_4bit"))
-    if lora and lora.gb <= COMFORT * free_gb:
-        return Recommendation(model_id, params_b, False, round(lora.gb, 1))
-    if qlora and qlora.gb <= free_gb:
-        return Recommendation(model_id, params_b, True, round(qlora.gb, 1))
-    return None
+def has_room(model_id: str, free: int, card: Card | None, length: int) -> bool:
+    """Whether texts twice as long fit too, in some way of training."""
+    return grid.cell(architecture_of(model_id), grid.QLORA, free, card, ROOM * length).verdict == "fits"
+
+
+def compare_with_table(
+    choice: Choice[Recommendation],
+    free: int,
+    card: Card | None,
+    goal: str = "task",
+    length: int = grid.LENGTH,
+) -> str:
+    """Why the suggestion is not what the guides' table would make of this card; empty when it is, or when the table is silent.
+
+    By the table that is the largest model of the same list that the goal profits from, in 16 bits where they fit.
+    """
+    best = choice.value
+    theirs = _by_table(free, goal)
+    why = table_difference(architecture_of(best.model_id), best.method, free, card, length)
+    if why or theirs is None or theirs == (best.model_id, best.method):
+        return why
+    model_id, method = theirs
+    if _params_b(model_id) < best.params_b or (model_id == best.model_id and method == grid.QLORA):
+        return ""
+    why = table_difference(architecture_of(model_id), method, free, card, length)
+    if why:
+        return why
+    longest = grid.longest(architecture_of(model_id), method, free, card, length)
+    return (
+        f"By the guides' table {model_id.rpartition('/')[2]} with {method} fits. It does, with texts of up to "
+        f"{longest:,} tokens; the suggestion leaves room for longer ones."
+    )
+
+
+def _by_table(free: int, goal: str) -> tuple[str, str] | None:
+    enough = _ENOUGH_B.get(goal, _ENOUGH_B["task"])
+    found: tuple[str, str] | None = None
+    for model_id in LADDER:
+        if _params_b(model_id) > enough:
+            break
+        for method in (grid.QLORA, grid.LORA):  # the later one is the better one
+            need = needed_gb(_params_b(model_id), COLUMNS[method])
+            if need is not None and need.kind != "at most" and need.gb * GB <= free:
+                found = (model_id, method)
+    return found
+
+
+def _recommendation(model_id: str, free: int, card: Card | None, length: int) -> Recommendation:
+    found = grid.best_cell(architecture_of(model_id), free, card, length)
+    return Recommendation(model_id, _params_b(model_id), found.method, found.p95, found.verdict)
 
 
 def _params_b(model_id: str) -> float:
@@ -273,15 +279,17 @@ def _params_b(model_id: str) -> float:
     return model.params_b
 
 
-def _reason(best: Recommendation, free: str, free_gb: float, num_rows: int | None, goal: str) -> str:
-    need = needed_gb(best.params_b, "qlora_4bit" if best.load_in_4bit else "lora_16bit")
-    assert need is not None  # only models within the table are recommended for a card
-    about = f"at most {need.gb:.1f} GB" if need.kind == "at most" else f"about {need.gb:.1f} GB"
-    how = " (interpolated between rows of the table)" if need.kind == "interpolated" else ""
+def _name(one: Recommendation) -> str:
+    return f"{one.model_id.rpartition('/')[2]} with {one.method}"
+
+
+def _reason(
+    best: Recommendation, free: int, card: Card | None, length: int, num_rows: int | None, goal: str
+) -> str:
+    longest = grid.longest(architecture_of(best.model_id), best.method, free, card, length)
+    need = (best.p95 or 0) / GIB
     parts = [
-        f"{best.model_id.rpartition('/')[2]} ({best.params_b:.1f} B weights) with "
-        f"{'QLoRA (4-bit)' if best.load_in_4bit else 'LoRA (16-bit)'} needs {about}{how}; {free} are free, which leaves "
-        f"{free_gb - need.gb:.1f} GB for longer texts"
+        f"It needs at most {need:.1f} of {gib(free)} with texts of {length:,} tokens, and up to {longest:,} tokens fit"
     ]
     if goal in _WHY and best.params_b > 3:
         parts.append(_WHY[goal])

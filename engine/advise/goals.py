@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Objective = Literal["sft", "cpt", "dpo", "grpo"]
-TRAINABLE_NOW: tuple[Objective, ...] = ("sft",)
+from engine.advise.objectives import OBJECTIVES
+from engine.data.forms import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,10 @@ class Goal:
         title: What the user would say.
         explanation: One line.
         objective: The training objective that serves it best: ``sft`` imitates answers, ``cpt`` reads raw text,
-            ``dpo`` prefers one answer over another (``kto`` where there are only thumbs), ``grpo`` earns rewards.
+            ``dpo`` prefers one answer over another (``kto`` where there are only thumbs), ``grpo`` earns rewards. What the
+            data allow decides in the end (`engine.advise.choose_objective`).
         data: What the dataset should look like.
-        now: What to do in this release.
+        now: How it is taught.
     """
 
     id: str
@@ -33,7 +34,7 @@ class Goal:
     @property
     def trainable_now(self) -> bool:
         """This release can train its best objective."""
-        return self.objective in TRAINABLE_NOW
+        return self.objective in OBJECTIVES
 
 
 GOALS: tuple[Goal, ...] = (
@@ -43,7 +44,7 @@ GOALS: tuple[Goal, ...] = (
         "The model should always sound a certain way: a brand's tone, a character, a fixed answer format.",
         "sft",
         "100 to 1,000 conversations whose answers are written exactly as you want them.",
-        "Supervised fine-tuning (the model imitates your answers) is the right method, and this release does it.",
+        "Taught by supervised fine-tuning: the model imitates your answers.",
     ),
     Goal(
         "task",
@@ -51,16 +52,16 @@ GOALS: tuple[Goal, ...] = (
         "The model should do one job well: sort, extract, summarise, translate, write a certain kind of text.",
         "sft",
         "200 to 5,000 pairs of an input and the answer you want, including the difficult cases.",
-        "Supervised fine-tuning (the model imitates your answers) is the right method, and this release does it.",
+        "Taught by supervised fine-tuning: the model imitates your answers.",
     ),
     Goal(
         "knowledge",
         "Knowledge of a field",
         "The model should know a subject: medicine, law, a product, a company's documents.",
         "cpt",
-        "Questions with answers about the subject; for whole documents, plain text.",
-        "Continued pre-training (reading raw documents) is not in this release. Now: turn the documents into questions "
-        "and answers and fine-tune on those. Facts that must be exact are safer with retrieval (RAG), which looks them up.",
+        "Whole documents as plain text; or questions with answers about the subject.",
+        "Taught by continued pre-training (the model reads your documents), or by imitation if the data are questions and "
+        "answers. Facts that must be exact are safer with retrieval (RAG), which looks them up.",
     ),
     Goal(
         "preferences",
@@ -68,8 +69,7 @@ GOALS: tuple[Goal, ...] = (
         "The model answers already; you can say which of two answers is better.",
         "dpo",
         "Questions with a chosen and a rejected answer, or answers with thumbs up and down.",
-        "Preference training (DPO, KTO) is not in this release. Now: fine-tune on the chosen answers alone, which gives "
-        "most of the effect; keep the rejected ones for later.",
+        "Taught by preference training: DPO for pairs, KTO for thumbs. Begin with a model that already answers well.",
     ),
     Goal(
         "reasoning",
@@ -77,8 +77,8 @@ GOALS: tuple[Goal, ...] = (
         "The model should solve problems step by step: maths, code, science.",
         "grpo",
         "Problems whose answers can be checked by a program.",
-        "Training by rewards (GRPO) is not in this release. Now: fine-tune on worked solutions, step by step, starting "
-        "from a model that already reasons.",
+        "Taught by rewards (GRPO): the model tries several answers, and those that check out are reinforced. It must "
+        "already be right now and then; otherwise begin with worked solutions to imitate.",
     ),
 )
 

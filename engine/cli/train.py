@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from engine.cli.main import Parser, Screen
 from engine.cli.watch import add_watch_options, watch
 from engine.config.draft import DEMO_RECIPE, Plan, default_name, prepare, start
 from engine.config.loading import load, rooted, validate
-from engine.config.schema import SECTIONS
+from engine.config.schema import SECTIONS, RunConfig
+from engine.data.sources import is_hub_id
 from engine.display import printable
 from engine.errors import UserError
 from engine.run.layout import check_name
@@ -64,8 +66,12 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
         )
     if args.name is not None:
         check_name(args.name)
+    from engine.hub.facts import look_ahead
     from engine.machine.probe import probe
 
+    with contextlib.suppress(UserError) if args.dry_run else contextlib.nullcontext():
+        look_ahead(config.model.model_name_or_path, config.model.model_revision)
+    fetch_data(config)
     plan = prepare(config, probe(), args.name or default_name(config), args.gpu)
     if args.dry_run:
         print(plan.yaml, end="")
@@ -74,12 +80,32 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     return watch(start(plan, numbered=args.name is None), args, screen)
 
 
+def fetch_data(config: RunConfig) -> None:
+    """Download the Hub datasets, which are read before the run is made; progress goes to standard error.
+
+    Raises:
+        UserError: One cannot be had.
+    """
+    from engine.cli.hub import progress_printer
+    from engine.hub.datasets import files
+
+    for spec in (*config.data.train_specs(), *config.data.eval_specs()):
+        if is_hub_id(spec.path):
+            files(spec.path, spec.config, spec.split, spec.revision, progress=progress_printer())
+
+
 def check_fit(plan: Plan, anyway: bool) -> None:
     """Say on standard error what the run needs.
 
     Raises:
-        UserError: It does not fit, and the user has not said to start it all the same.
+        UserError: It does not fit on the card, the disk or into main memory, and the user has not said to start it all
+            the same.
     """
+    if plan.budget is not None and not anyway:
+        for problem in plan.budget.problems:
+            raise UserError(
+                problem.what, problem.where, f"{problem.fix} Or start all the same with --anyway."
+            )
     found = plan.fit
     if found is None:
         return

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from engine.advise.choose_objective import choose_objective, look
+from engine.advise.objectives import OBJECTIVES, OWN_SETTINGS, users_of
 from engine.choice import Choice
 from engine.config.loading import flag_value, load
 from engine.config.loading import validate as validate_tree
 from engine.config.resolve import Facts, resolve
 from engine.config.schema import RunConfig, keys
+from engine.config.template_gate import require_good_template, template_choice
 from engine.config.writing import command_line, to_yaml
+from engine.data.forms import Labelled, Objective, PromptOnly
+from engine.data.sources import parse_mapping, spec_of
 from engine.errors import UserError
+from engine.fit.budget import Budget, budget_of
 from engine.fit.cards import find_card
 from engine.fit.decide import Fit, fit
 from engine.fit.recommend import Place
+from engine.fit.rows import Rows, rows_of
 from engine.fit.setup import architecture_of, setup_of
+from engine.fit.types import Architecture
 from engine.machine.model import Gpu, Machine
 from engine.run import atomic
 from engine.run.home import ensure_private, finetui_home
@@ -32,6 +40,8 @@ DEMO_DATA = str(DEMO / "train.jsonl")
 DEMO_MODEL = str(DEMO)
 DEMO_RECIPE = DEMO / "run.yaml"
 ABOUT_AS_FREE = 0.9  # share of the chosen card's free memory that another must have to train beside it
+NO_NUMBER = "The card does not say how much of its memory is free."
+LOOKS = (Labelled, PromptOnly)  # forms whose settings depend on what the data say
 NO_CARD = "No GPU is used, so main memory is what counts."
 DEMO_FULL_LEARNING_RATE = 5e-4  # the recipe is for LoRA, which takes a higher rate
 
@@ -40,6 +50,7 @@ TUNINGS: dict[str, dict[str, dict[str, Any]]] = {
     "lora8": {"method": {"tuning": "lora"}, "model": {"load_in_8bit": True}},
     "lora": {"method": {"tuning": "lora"}, "model": {"load_in_4bit": False}},
     "full": {"method": {"tuning": "full"}, "model": {"load_in_4bit": False}},
+    "freeze": {"method": {"tuning": "freeze"}, "model": {"load_in_4bit": False}},
 }
 
 
@@ -53,7 +64,7 @@ class Draft:
         price_per_hour: What the machine costs, in the user's currency.
         goal: Id of what the user wants to teach.
         answers: The goal screen's questions and answers.
-        tuning: qlora, lora8, lora or full; None takes the recommendation.
+        tuning: qlora, lora8, lora, full or freeze; None takes the recommendation.
         settings: Values set by hand, by RunConfig key.
     """
 
@@ -89,6 +100,8 @@ class Plan:
         price_per_hour: What the machine costs, to count while it runs.
         fit: Whether it fits on its card, and what would make it fit; None where that cannot be told.
         fit_unknown: Why it cannot be told, in a sentence.
+        budget: What it needs beside the card's memory: disk, main memory, time and money; None where that cannot be told.
+        lengths: What is known of the dataset's rows in tokens, in a sentence.
     """
 
     config: RunConfig
@@ -100,6 +113,8 @@ class Plan:
     price_per_hour: float | None = None
     fit: Fit | None = None
     fit_unknown: str = ""
+    budget: Budget | None = None
+    lengths: str = ""
 
 
 def load_draft() -> Draft:
@@ -145,46 +160,109 @@ def plan(draft: Draft, machine: Machine | None) -> Plan:
         tree = {"model": {"model_name_or_path": draft.model}, "data": {"train": [{"path": draft.data_path}]}}
     for section, values in TUNINGS[draft.tuning].items() if draft.tuning else ():
         tree.setdefault(section, {}).update(values)
-    if draft.is_demo and draft.tuning == "full":
+    if draft.is_demo and draft.tuning in ("full", "freeze"):
         tree["training"]["learning_rate"] = DEMO_FULL_LEARNING_RATE
     if draft.chat_template != "model":
         tree.setdefault("template", {})["chat_template"] = draft.chat_template
     section_of = keys()
+    chosen = {} if "objective" in draft.settings else {"objective": objective_of(draft)}
+    objective = chosen["objective"].value if chosen else str(draft.settings["objective"])
+    tree.setdefault("method", {})["objective"] = objective
     for key, value in draft.settings.items():
-        if key in section_of:
+        # Settings of another objective stay in the draft, for the day the user goes back to it.
+        if key in section_of and (key not in OWN_SETTINGS or objective in users_of(key)):
             tree.setdefault(section_of[key], {})[key] = (
                 flag_value(key, value) if isinstance(value, str) else value
             )
     config = validate_tree(tree, {}, "the wizard's answers", {})
     name = draft.name or ("demo" if draft.is_demo else default_name(config))
-    return replace(prepare(config, machine, name, draft.gpu), price_per_hour=draft.price_per_hour)
+    return prepare(config, machine, name, draft.gpu, draft.price_per_hour, chosen)
 
 
-def prepare(config: RunConfig, machine: Machine | None, name: str, gpu_index: int | None = None) -> Plan:
-    """Complete a configuration for this machine: every open value chosen, with its reason."""
+def prepare(
+    config: RunConfig,
+    machine: Machine | None,
+    name: str,
+    gpu_index: int | None = None,
+    price_per_hour: float | None = None,
+    chosen: Mapping[str, Choice[Any]] | None = None,
+) -> Plan:
+    """Complete a configuration for this machine: every open value chosen, with its reason.
+
+    Args:
+        config: What the user asked for.
+        machine: Where it runs; None when unknown.
+        name: The wished name.
+        gpu_index: The chosen card; None takes the freest.
+        price_per_hour: What the machine costs.
+        chosen: What was chosen before, such as the objective.
+    """
     gpu = choose_gpu(machine, gpu_index)
     cards = [gpu] if gpu_index is not None and gpu else alike(machine, gpu)
     if config.training.num_processes is not None and gpu is not None:
         cards = used_cards(machine, gpu, config.training.num_processes)
-    facts, unknown = facts_of(config, cards)
+    rows = rows_of(config)
+    architecture, unknown = _architecture(config)
+    facts = facts_of(config, cards, architecture, rows)
     resolved = resolve(config, facts)
-    used = resolved.config.training.num_processes or 1
+    choices = {**(chosen or {}), **resolved.choices, **template_choice(config)}
     env = {}
-    answer = None
     if gpu is not None:
-        env = {"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in used_cards(machine, gpu, used))}
-    if facts.place is not None:
-        place = facts.place
-        answer = fit(place.architecture, setup_of(resolved.config, place.longest_row), place.free, place.card)
-    return Plan(
+        used = used_cards(machine, gpu, resolved.config.training.num_processes or 1)
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in used)}
+    plan = Plan(
         config=resolved.config,
-        choices=resolved.choices,
+        choices=choices,
         name=name,
-        yaml=to_yaml(resolved.config, resolved.reasons),
+        yaml=to_yaml(resolved.config, {key: choice.reason for key, choice in choices.items()}),
         command=command_line(name=name),
         env=env,
-        fit=answer,
-        fit_unknown=unknown,
+        price_per_hour=price_per_hour,
+        fit_unknown=unknown or (NO_CARD if not cards else "" if facts.place else NO_NUMBER),
+        lengths=rows.words,
+    )
+    if architecture is None:
+        return plan
+    try:
+        return _predicted(plan, architecture, facts, machine, gpu, rows)
+    except UserError as error:
+        return replace(plan, fit_unknown=error.what)
+
+
+def objective_of(draft: Draft) -> Choice[Objective]:
+    """What the goal and the data together lead to.
+
+    Raises:
+        UserError: The data cannot be read.
+    """
+    mapping, asked = draft.settings.get("mapping") or {}, draft.settings.get("format")
+    spec = replace(
+        spec_of(draft.data_path),
+        mapping=parse_mapping(mapping) if isinstance(mapping, str) else mapping,
+        format=None if asked in (None, "", "auto") else str(asked),
+    )
+    return choose_objective(draft.goal, look(spec))
+
+
+def _predicted(
+    plan: Plan, architecture: Architecture, facts: Facts, machine: Machine | None, gpu: Gpu | None, rows: Rows
+) -> Plan:
+    """The plan with what it needs: memory of the card, disk, main memory, time and money."""
+    place = facts.place
+    setup = setup_of(plan.config, rows.longest if rows.counted else None)
+    return replace(
+        plan,
+        fit=fit(architecture, setup, place.free, place.card) if place else None,
+        budget=budget_of(
+            plan.config,
+            architecture,
+            setup,
+            machine,
+            gpu,
+            rows=facts.num_rows,
+            tokens_per_row=rows.mean,
+            price_per_hour=plan.price_per_hour,
+        ),
     )
 
 
@@ -192,9 +270,11 @@ def start(plan: Plan, numbered: bool = True) -> RunDir:
     """Make the run directory and start the trainer, detached.
 
     Raises:
-        UserError: The name is taken (unless `numbered`), or the folder cannot be written.
+        UserError: The name is taken (unless `numbered`), the folder cannot be written, or nothing useful would be
+            learnt through the chat template.
     """
     require_training_packages()
+    require_good_template(plan.config)
     run = create(plan.name, numbered)
     try:
         atomic.write_text(run.config, plan.yaml)
@@ -225,38 +305,43 @@ def choose_gpu(machine: Machine | None, index: int | None) -> Gpu | None:
     return max(usable, key=lambda gpu: gpu.memory_free, default=None)
 
 
-def facts_of(config: RunConfig, cards: Sequence[Gpu]) -> tuple[Facts, str]:
-    """What the choices depend on, read from data and model, and why the fit cannot be told (empty when it can).
+def facts_of(config: RunConfig, cards: Sequence[Gpu], architecture: Architecture | None, rows: Rows) -> Facts:
+    """What the choices depend on; unknown stays None.
 
     Args:
         config: The run; open values stay open.
         cards: The cards it may use, the chosen one first; empty on a machine without.
+        architecture: Of its model; None when nothing is known of it.
+        rows: Of its dataset.
     """
-    from engine.data.dataset import peek
     from engine.models.folder import inspect_model
 
-    num_rows = sum(peek(source.path).num_rows for source in config.data.train)
     params = inspect_model(config.model.model_name_or_path).params
-    if not cards:
-        return Facts(num_rows=num_rows, params_b=params / 1e9 if params else None), NO_CARD
-    first = cards[0]
-    place, unknown = None, ""
-    try:
-        place = Place(
-            architecture_of(config.model.model_name_or_path),
-            min(card.memory_free for card in cards),
-            find_card(first.name),
-            len(cards),
-        )
-    except UserError as error:
-        unknown = error.what
+    first = cards[0] if cards else None
+    place = None
+    free = min((card.memory_free for card in cards), default=0)
+    if first is not None and architecture is not None and free:
+        place = Place(architecture, free, find_card(first.name), len(cards), rows.longest, rows.counted)
     return Facts(
-        num_rows=num_rows,
+        num_rows=rows.total,
         params_b=params / 1e9 if params else None,
-        gpu_name=first.name,
-        compute_capability=first.compute_capability,
+        gpu_name=first.name if first else None,
+        compute_capability=first.compute_capability if first else None,
         place=place,
-    ), unknown
+        layers=architecture.layers if architecture else None,
+        tokens_per_row=rows.mean,
+        seen=look(config.data.train_specs()[0])
+        if OBJECTIVES[config.method.objective].form in LOOKS
+        else None,
+    )
+
+
+def _architecture(config: RunConfig) -> tuple[Architecture | None, str]:
+    """The model's architecture, or why it is not known."""
+    try:
+        return architecture_of(config.model.model_name_or_path), ""
+    except UserError as error:
+        return None, error.what
 
 
 def alike(machine: Machine | None, gpu: Gpu | None) -> list[Gpu]:

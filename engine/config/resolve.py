@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from engine.advise.choose_objective import Seen
+from engine.advise.objectives import OBJECTIVES, choose_rate
 from engine.choice import Choice
-from engine.config.schema import ORDINARY_LENGTH, RunConfig, keys
+from engine.config import resolve_objective as own
+from engine.config.filling import Filling
+from engine.config.schema import ORDINARY_LENGTH, RunConfig
+from engine.data.forms import PromptOnly, Text
 from engine.fit.recommend import (
     Place,
     choose_attention,
@@ -20,10 +24,9 @@ from engine.fit.recommend import (
     choose_sharding,
     choose_tuning,
 )
-from engine.fit.setup import setup_of
-from engine.fit.types import TrainSetup
 
 Reasons = dict[str, str]
+ROOM_FOR_PROMPTS = 512  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,9 @@ class Facts:
         gpu_name: The card that trains; None for a machine without one.
         compute_capability: Of that card, such as (8, 9).
         place: Model and free memory, for what the prediction decides; None without a card or where the model is unknown.
+        layers: Layers of the model; None when unknown.
+        tokens_per_row: Of an ordinary row; None when not known.
+        seen: What the beginning of the data says about rewards and labels; None where that does not matter.
     """
 
     num_rows: int | None = None
@@ -43,6 +49,9 @@ class Facts:
     gpu_name: str | None = None
     compute_capability: tuple[int, int] | None = None
     place: Place | None = None
+    layers: int | None = None
+    tokens_per_row: float | None = None
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +66,14 @@ class Resolved:
         return {key: choice.reason for key, choice in self.choices.items()}
 
 
-class _Filling:
-    """A configuration whose open values are filled in one after the other, each knowing those before it."""
-
-    def __init__(self, config: RunConfig, longest_row: int | None) -> None:
-        self.config = config
-        self._longest_row = longest_row
-        self.choices: dict[str, Choice[Any]] = {}
-
-    def fill(self, key: str, choose: Callable[[], Choice[Any]]) -> None:
-        """Choose the value of `key` unless the user did."""
-        section = keys()[key]
-        part = getattr(self.config, section)
-        if getattr(part, key) is not None:
-            return
-        choice = choose()
-        self.choices[key] = choice
-        self.config = self.config.model_copy(update={section: part.model_copy(update={key: choice.value})})
-
-    def setup(self, **changes: Any) -> TrainSetup:
-        """The run as far as it is known."""
-        return replace(setup_of(self.config, self._longest_row), **changes)
-
-
 def resolve(config: RunConfig, facts: Facts) -> Resolved:
     """Choose every value that is None."""
     place = facts.place
-    filling = _Filling(config, place.longest_row if place else None)
+    filling = Filling(config, place.padded_to if place else None)
     fill, setup = filling.fill, filling.setup
     held_out = config.data.eval_fraction if config.data.eval is None else 0
     rows = max(1, round((facts.num_rows or 1000) * (1 - held_out)))
+    about = OBJECTIVES[config.method.objective]
 
     fill("dtype", lambda: choose_dtype(facts))
     fill(
@@ -106,6 +93,12 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
     )
     fill("optim", lambda: _optimizer(filling, facts))
     fill("max_length", lambda: _max_length(filling, facts))
+    if about.form is Text and facts.tokens_per_row:  # texts are packed into blocks
+        rows = max(
+            1, round(rows * facts.tokens_per_row / (filling.config.training.max_length or ORDINARY_LENGTH))
+        )
+    own.before_batch(filling, facts.layers, facts.seen)
+    generations = filling.config.generation.num_generations or 1
     wanted = max(1, rows_a_step(rows) // processes)
     fill(
         "gradient_checkpointing",
@@ -119,35 +112,46 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
     )
     fill(
         "per_device_train_batch_size",
-        lambda: choose_batch(setup(), place, wanted) if place else choose_batch_unmeasured(facts),
+        lambda: own.batch(
+            filling.config,
+            lambda limit: choose_batch(setup(), place, limit) if place else choose_batch_unmeasured(facts),
+            wanted,
+        ),
     )
     batch = filling.config.training.per_device_train_batch_size or 1
     fill(
         "per_device_eval_batch_size",
-        lambda: Choice(batch, f"{batch}, the same as in training, so evaluation needs no more memory."),
+        lambda: own.eval_batch(filling.config, batch),
     )
-    fill("gradient_accumulation_steps", lambda: choose_accumulation(rows, batch * processes))
+    fill(
+        "gradient_accumulation_steps",
+        lambda: (
+            own.accumulation(batch * processes, generations)
+            if about.form is PromptOnly
+            else choose_accumulation(rows, batch * processes)
+        ),
+    )
     accumulation = filling.config.training.gradient_accumulation_steps or 1
     fill("learning_rate", lambda: choose_learning_rate(config, facts))
-    fill("num_train_epochs", lambda: choose_epochs(rows))
+    fill("num_train_epochs", lambda: own.epochs(filling.config, rows) or choose_epochs(rows))
     steps = filling.config.training.max_steps
     if steps < 0:
         epochs = filling.config.training.num_train_epochs or 1
-        steps = math.ceil(math.ceil(rows / (batch * processes)) / accumulation * epochs)
+        steps = math.ceil(math.ceil(rows * generations / (batch * processes)) / accumulation * epochs)
     interval = max(1, round(steps / 10))
     fill("eval_steps", lambda: Choice(interval, f"Ten measurements over about {steps} steps."))
     fill("save_steps", lambda: Choice(interval, f"A crash costs at most {interval} of about {steps} steps."))
     return Resolved(filling.config, filling.choices)
 
 
-def _fill_quantization(filling: _Filling, facts: Facts) -> None:
+def _fill_quantization(filling: Filling, facts: Facts) -> None:
     model = filling.config.model
     if model.load_in_4bit is not None:
         return
-    if filling.config.method.tuning == "full" or model.load_in_8bit or facts.place is None:
+    if filling.config.method.tuning != "lora" or model.load_in_8bit or facts.place is None:
         reason = (
-            "Full fine-tuning needs the weights as they are."
-            if filling.config.method.tuning == "full"
+            "Training the weights themselves needs them as they are."
+            if filling.config.method.tuning != "lora"
             else "The model is held in 8 bits."
             if model.load_in_8bit
             else "Memory is no reason to: no GPU is used."
@@ -163,7 +167,17 @@ def _fill_quantization(filling: _Filling, facts: Facts) -> None:
     )
 
 
-def _max_length(filling: _Filling, facts: Facts) -> Choice[int]:
+def _max_length(filling: Filling, facts: Facts) -> Choice[int]:
+    choice = _length(filling, facts)
+    made = filling.config.generation.max_completion_length
+    if made is not None and choice.value < made + ROOM_FOR_PROMPTS:
+        return Choice(
+            made + ROOM_FOR_PROMPTS, f"Answers of {made:,} tokens and {ROOM_FOR_PROMPTS:,} for the prompt."
+        )
+    return choice
+
+
+def _length(filling: Filling, facts: Facts) -> Choice[int]:
     if facts.place is None:
         return Choice(
             ORDINARY_LENGTH,
@@ -173,7 +187,7 @@ def _max_length(filling: _Filling, facts: Facts) -> Choice[int]:
     return choose_max_length(filling.setup(), facts.place)
 
 
-def _optimizer(filling: _Filling, facts: Facts) -> Choice[str]:
+def _optimizer(filling: Filling, facts: Facts) -> Choice[str]:
     if facts.place is None:
         return Choice("adamw_torch_fused", "AdamW, what nearly everybody uses.", ("adamw_8bit",))
     return choose_optimizer(filling.setup(), facts.place)
@@ -236,12 +250,8 @@ def choose_epochs(rows: int) -> Choice[float]:
 
 
 def choose_learning_rate(config: RunConfig, facts: Facts) -> Choice[float]:
-    """LoRA takes about ten times the learning rate of full fine-tuning."""
-    if config.method.tuning == "full":
-        return Choice(2e-5, "Full fine-tuning changes every weight, so it takes small steps.", (1e-5, 5e-5))
-    if facts.params_b is not None and facts.params_b >= 13:
-        return Choice(1e-4, f"LoRA on a large model ({facts.params_b:.0f} billion parameters).", (2e-4, 5e-5))
-    return Choice(2e-4, "The usual rate for LoRA, ten times that of full fine-tuning.", (1e-4, 5e-4))
+    """LoRA takes about ten times the learning rate of full fine-tuning, and preferring far less than imitating."""
+    return choose_rate(config.method.objective, config.method.tuning, facts.params_b)
 
 
 def _checkpointing_unmeasured(facts: Facts) -> Choice[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from engine.fit.allocator import CachingAllocator
@@ -57,6 +57,7 @@ def replay(
     config: AllocatorConfig | None = None,
     capacity: int | None = None,
     cuts: Sequence[int] = (),
+    empties: Collection[int] = (),
 ) -> Usage:
     """Run a sequence of allocations and releases through the allocator.
 
@@ -66,6 +67,7 @@ def replay(
         config: Allocator settings; PyTorch's defaults when left out.
         capacity: Bytes the device has for this process; None for no limit.
         cuts: Indices of events, ascending, at which a new section begins.
+        empties: Those of them before which ``torch.cuda.empty_cache()`` is called.
 
     Returns:
         Peaks of each section and the final use. Stops at the first event that does not fit.
@@ -78,6 +80,9 @@ def replay(
     malloc, free, keep = allocator.malloc, allocator.free, blocks.append
     index = 0
     for end in [*cuts, len(events)]:
+        if index in empties:
+            allocator.empty_cache()
+            allocator.reset_peaks()
         try:
             for event in events[index:end]:
                 if event > 0:

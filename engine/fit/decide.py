@@ -282,6 +282,4 @@ def _ladder(setup: TrainSetup) -> Iterator[tuple[Change, Callable[[TrainSetup], 
     length = setup.seq_len
     while length > 512:
         length = max(512, 1 << ((length - 1).bit_length() - 1))
-        yield step(
-            "max_length", length, f"texts of at most {length:,} tokens", "what is beyond is not learnt"
-        )
+        yield step("max_length", length, f"texts of at most {length:,} tokens", "the ends of longer ones")

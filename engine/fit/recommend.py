@@ -26,6 +26,7 @@ class Place:
         card: What is known of that kind of card; None for one that is not in the table.
         count: Cards of the same kind that the run could use.
         longest_row: Tokens of the longest row of the dataset; None when not measured.
+        counted: By the model's tokenizer; otherwise guessed, which is not good enough to count on.
     """
 
     architecture: Architecture
@@ -33,6 +34,12 @@ class Place:
     card: Card | None
     count: int = 1
     longest_row: int | None = None
+    counted: bool = True
+
+    @property
+    def padded_to(self) -> int | None:
+        """Tokens that the heaviest batch is sure not to exceed, besides max_length."""
+        return self.longest_row if self.counted else None
 
     def predict(self, setup: TrainSetup) -> Prediction:
         """What one card needs."""
@@ -98,7 +105,7 @@ def choose_max_length(setup: TrainSetup, place: Place) -> Choice[int]:
         wanted = SHORTEST_TEXT
         while wanted < place.longest_row:
             wanted *= 2
-        why = f"The longest row has {place.longest_row:,} tokens"
+        why = f"The longest row has {'' if place.counted else 'about '}{place.longest_row:,} tokens"
     if wanted > limit:
         wanted, why = limit, f"{why}, and the model was made for at most {limit:,}"
     if place.verdict(replace(setup, seq_len=wanted)) == "fits":

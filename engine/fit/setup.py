@@ -7,6 +7,7 @@ from pathlib import Path
 from engine.config.schema import ORDINARY_LENGTH, RunConfig
 from engine.fit.architecture import from_catalogue, from_config, from_folder, from_size
 from engine.fit.types import Architecture, TrainSetup
+from engine.models import catalogue
 
 
 def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
@@ -25,7 +26,8 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
     targets = config.lora.lora_target_modules
     dtype = model.dtype or "bfloat16"
     return TrainSetup(
-        tuning=config.method.tuning,
+        # How much the last layers alone need is not predicted yet; training all of them is the most it can be.
+        tuning="lora" if config.method.tuning == "lora" else "full",
         quantization=model.bnb_4bit_quant_type
         if model.load_in_4bit
         else "int8"
@@ -63,12 +65,13 @@ def architecture_of(model: str) -> Architecture:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return from_folder(folder)
-    known = from_catalogue(model)
+    # What was downloaded says more than a name that resembles a known one.
+    known = from_catalogue(model) if catalogue.find(model) else None
+    if known is None and (cached := cached_config(model)) is not None:
+        return from_config(cached, model)
+    known = known or from_catalogue(model)
     if known is not None:
         return known
-    cached = _cached_config(model)
-    if cached is not None:
-        return from_config(cached, model)
     params_b = read_name(model).params_b
     if params_b is not None:
         return from_size(params_b, model)
@@ -79,7 +82,7 @@ def architecture_of(model: str) -> Architecture:
     )
 
 
-def _cached_config(model: str) -> dict[str, object] | None:
+def cached_config(model: str) -> dict[str, object] | None:
     import json
 
     from huggingface_hub import try_to_load_from_cache
@@ -91,5 +94,8 @@ def _cached_config(model: str) -> dict[str, object] | None:
         return None
     if not isinstance(found, str):
         return None
-    value = json.loads(Path(found).read_text(encoding="utf-8"))
+    try:
+        value = json.loads(Path(found).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
     return value if isinstance(value, dict) else None

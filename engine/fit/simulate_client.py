@@ -1,9 +1,9 @@
 """Simulated predictions from a process of their own, so that whoever asks never loads torch.
 
 The two speak JSON lines. A request is ``{"id": 1, "setup": {…}, "config": {…}, "profile": "finetui",
-"circumstances": {…}}``, an answer ``{"kind": "prediction", "id": 1, "prediction": {…}, "seconds": 1.2}`` or
-``{"kind": "error", "id": 1, "what": …, "where": …, "fix": …}`` or ``{"kind": "cancelled", "id": 1}``;
-``{"cancel": 1}`` stops a request.
+"circumstances": {…}}`` (with ``"architecture"`` where only facts of the model are known), an answer
+``{"kind": "prediction", "id": 1, "prediction": {…}, "seconds": 1.2}`` or ``{"kind": "error", "id": 1, "what": …, "where": …, "fix": …}`` or ``{"kind": "cancelled", "id": 1}``;
+``{"cancel": 1}`` stops a request. Meanwhile ``{"kind": "progress", "id": 1, "words": …}`` says what is done.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from engine.errors import UserError
-from engine.fit.types import Part, Phase, Prediction, Range, TrainSetup
+from engine.fit.types import Architecture, Part, Phase, Prediction, Range, TrainSetup
 
 MODULE = "engine.fit.simulate_worker"
 
@@ -49,25 +49,28 @@ class Simulator:
         self._log: IO[bytes] | None = None
         self._answers: dict[int, dict[str, Any]] = {}
         self._waiting: set[int] = set()
+        self._progress: dict[int, Callable[[str], None]] = {}
         self._next = 0
         self._changed = threading.Condition()
 
     def submit(
         self,
         setup: TrainSetup,
-        config: Mapping[str, Any],
+        model: Mapping[str, Any] | Architecture,
         profile: str = "finetui",
         circumstances: Mapping[str, Any] | None = None,
+        progress: Callable[[str], None] | None = None,
     ) -> int:
         """Ask for a prediction.
 
         Args:
             setup: The run.
-            config: The model's ``config.json``.
+            model: The model's ``config.json``, or architecture facts.
             profile: Name of the software stack.
             circumstances: Fields of `engine.fit.simulate.predict.Circumstances`: ``capability``, ``context``,
-                ``capacity``, ``lengths``, ``scored``, ``seeds``, ``replay_seconds``, and ``allocator`` as
-                ``PYTORCH_CUDA_ALLOC_CONF`` writes it.
+                ``capacity``, ``rows``, ``seed``, ``lengths``, ``scored``, ``seeds``, ``replay_seconds``, and
+                ``allocator`` as ``PYTORCH_CUDA_ALLOC_CONF`` writes it.
+            progress: Called from another thread with what is being done, in words.
 
         Returns:
             The number of the request.
@@ -76,11 +79,14 @@ class Simulator:
             self._next += 1
             number = self._next
             self._waiting.add(number)
+            if progress is not None:
+                self._progress[number] = progress
         self._send(
             {
                 "id": number,
                 "setup": dataclasses.asdict(setup),
-                "config": dict(config),
+                "config": {} if isinstance(model, Architecture) else dict(model),
+                "architecture": dataclasses.asdict(model) if isinstance(model, Architecture) else None,
                 "profile": profile,
                 "circumstances": dict(circumstances or {}),
             }
@@ -157,7 +163,12 @@ class Simulator:
         assert process.stdout is not None
         for line in process.stdout:
             message = json.loads(line)
-            if "id" in message:
+            if message.get("kind") == "progress":
+                tell = self._progress.get(message["id"])
+                if tell is not None:
+                    tell(message["words"])
+            elif "id" in message:
+                self._progress.pop(message["id"], None)
                 with self._changed:
                     self._waiting.discard(message["id"])
                     self._answers[message["id"]] = message

@@ -14,7 +14,7 @@ from typing import IO, Any
 from engine.deliver.protocol import claim_stdout, send
 from engine.errors import UserError
 from engine.fit.allocator_config import AllocatorConfig
-from engine.fit.types import TrainSetup
+from engine.fit.types import Architecture, Experts, Linear, TrainSetup
 
 
 class Cancelled(Exception):
@@ -69,7 +69,7 @@ def main() -> int:
                 "error",
                 id=number,
                 what=f"The simulation failed: {type(error).__name__}: {str(error)[:300]}",
-                where=str(request.get("config", {}).get("model_type", "")),
+                where=str((request.get("architecture") or request.get("config") or {}).get("model_type", "")),
                 fix="Use the arithmetic estimate.",
             )
     return 0
@@ -81,12 +81,17 @@ def answer(channel: IO[str], requests: Requests, request: Mapping[str, Any]) -> 
     requests.check(number)
     from engine.fit.simulate.predict import run
 
+    def check(words: str) -> None:
+        requests.check(number)
+        send(channel, "progress", id=number, words=words)
+
+    facts = request.get("architecture")
     found = run(
         setup_from(request["setup"]),
-        request["config"],
+        architecture_from(facts) if facts else request["config"],
         str(request.get("profile") or "finetui"),
         circumstances_from(request.get("circumstances") or {}),
-        check=lambda: requests.check(number),
+        check,
     )
     send(
         channel,
@@ -108,6 +113,15 @@ def setup_from(fields: Mapping[str, Any]) -> TrainSetup:
         if name in known
     }
     return TrainSetup(**given)
+
+
+def architecture_from(fields: Mapping[str, Any]) -> Architecture:
+    """Architecture facts as JSON brings them."""
+    given: dict[str, Any] = {**fields, "linears": tuple(Linear(**linear) for linear in fields["linears"])}
+    given["unsure"] = tuple(given.get("unsure", ()))
+    if given.get("experts"):
+        given["experts"] = Experts(**given["experts"])
+    return Architecture(**given)
 
 
 def circumstances_from(fields: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from engine.errors import UserError
@@ -22,6 +23,21 @@ ENVIRONMENT = {
     "TERM": "dumb",
     "NO_COLOR": "1",
 }
+
+# Growing batches otherwise leave memory in pieces that nothing fits into. Older versions of PyTorch read the second name.
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+ALLOCATOR_SETTINGS = "expandable_segments:True"
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables a trainer needs beside those it inherits.
+
+    Args:
+        given: What it inherits; settings of PyTorch's allocator in it are left as they are.
+    """
+    if any(name in given for name in ALLOCATOR):
+        return dict(ENVIRONMENT)
+    return {**ENVIRONMENT, **dict.fromkeys(ALLOCATOR, ALLOCATOR_SETTINGS)}
 
 
 def trainer_argv(run: RunDir, num_processes: int = 1) -> list[str]:
@@ -63,7 +79,7 @@ def launch(run: RunDir, num_processes: int = 1, env: dict[str, str] | None = Non
     try:
         known = atomic.read_json(run.launch) or {}
         argv = trainer_argv(run, num_processes)
-        atomic.write_json(run.launch, {**known, "argv": argv, "env": {**ENVIRONMENT, **(env or {})}})
+        atomic.write_json(run.launch, {**known, "argv": argv, "env": {**environment(os.environ), **(env or {})}})
         with open(run.log, "ab") as log:
             started = subprocess.run(
                 [sys.executable, "-P", "-m", "engine.run.supervise", str(run.path)],

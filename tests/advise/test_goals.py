@@ -8,14 +8,14 @@ from dataclasses import fields
 from engine.advise.goals import GOALS, QUESTIONS, Answers, find_goal, triage
 
 
-def test_goals_say_what_this_release_can_do() -> None:
+def test_every_goal_says_how_it_is_taught() -> None:
     assert [goal.id for goal in GOALS] == ["style", "task", "knowledge", "preferences", "reasoning"]
     for goal in GOALS:
         assert goal.title
         assert goal.explanation.endswith(".")
         assert goal.data.endswith(".")
-        assert goal.trainable_now == (goal.objective == "sft")
-        assert ("not in this release. Now:" in goal.now) != goal.trainable_now
+        assert goal.trainable_now
+        assert goal.now.startswith("Taught by ")
     assert find_goal("style") is GOALS[0]
     assert find_goal("nothing") is None
 

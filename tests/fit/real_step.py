@@ -15,7 +15,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from engine.config.schema import RunConfig
 from engine.fit.types import TrainSetup
 from engine.train import model as loading
-from engine.train import sft
+from engine.train.objectives import core
 
 DEMO = Path(__file__).parents[2] / "presets" / "demo"
 MEASURED_STEP = 2  # the third: optimizer states are there, and two steps were alike
@@ -78,13 +78,13 @@ def real_step(config: Mapping[str, Any], setup: TrainSetup, folder: Path) -> lis
         for _ in range(setup.batch * setup.gradient_accumulation * (MEASURED_STEP + 2))
     ]
     callback = _Profiled()
-    trainer = sft.build(
+    trainer = core.build(
         run,
         loading.load_model(run),
         loading.load_tokenizer(run),
         Dataset.from_list(rows),
         None,
-        sft.arguments(run, str(folder / "out"), False, False),
+        core.arguments(run, str(folder / "out"), False, False),
         [callback],
     )
     trainer.train()

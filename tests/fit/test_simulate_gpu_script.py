@@ -51,6 +51,14 @@ def test_without_a_card_it_says_so_and_ends_with_3(tmp_path: Path) -> None:
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_a_dry_run_lists_the_matrix(capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main(["--dry-run", "--model", "Qwen/Qwen3-1.7B", "--method", "lora"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Qwen/Qwen3-1.7B, lora, batch 1, 512 tokens, checkpointing on, adamw_torch_fused" in lines
+    assert lines[-2].endswith("growing from 256 to 2048")
+    assert lines[-1] == "9 cases, three rows each; nothing was measured."
+
+
 def test_rows_have_the_columns_of_the_published_file(tmp_path: Path) -> None:
     with BENCH.open(newline="", encoding="utf-8") as file:
         columns = next(csv.reader(file))

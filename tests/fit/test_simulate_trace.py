@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from array import array
 
+import pytest
+
 from engine.fit.allocator_config import AllocatorConfig
 from engine.fit.allocator_replay import replay
+from engine.fit.simulate.extend import Irregular
 from engine.fit.simulate.report import gradients
 from engine.fit.simulate.runs import Reel, Step, anchors, orders, relative
 from engine.fit.simulate.trace import Trace
@@ -31,9 +34,13 @@ def later(first_id: int, scale: int) -> Trace:
     )
 
 
+def opening(length: int) -> Step:
+    return relative(FIRST, length, 2, later(100, 1))
+
+
 def reel(*lengths: int) -> Reel:
     steps = {length: relative(later(100 * length, length), length, 2) for length in lengths}
-    return Reel(LOAD, relative(FIRST, lengths[0], 2), steps)
+    return Reel(LOAD, opening(lengths[0]), steps)
 
 
 def test_a_trace_comes_back_from_bytes() -> None:
@@ -102,13 +109,13 @@ def test_a_shorter_length_than_any_recorded_counts_as_the_shortest() -> None:
 
 def test_steps_that_do_other_things_are_not_mixed() -> None:
     unlike = make(0, [40, 80, -1, -2], [(0, "forward"), (3, "optimizer")])
-    mixed = Reel(LOAD, relative(FIRST, 4, 2), {4: relative(unlike, 4, 0), 2: reel(2).steps[2]})
+    mixed = Reel(LOAD, opening(4), {4: relative(unlike, 4, 0), 2: reel(2).steps[2]})
     assert list(mixed.at(3).events) == [40, 80, -1, -2]
 
 
 def test_what_a_step_leaves_behind_does_not_pile_up() -> None:
     leaky = make(50, [10, 20, -51], [(0, "forward"), (3, "optimizer")])
-    recorded = Reel(LOAD, relative(FIRST, 1, 2), {1: relative(leaky, 1, 2)})
+    recorded = Reel(LOAD, opening(1), {1: relative(leaky, 1, 2)})
     once, thrice = recorded.run((1, 1)), recorded.run((1, 1, 1, 1))
     assert replay(once.events).allocated == replay(thrice.events).allocated
 
@@ -116,8 +123,26 @@ def test_what_a_step_leaves_behind_does_not_pile_up() -> None:
 def test_releases_of_loading_survive_and_those_of_other_steps_do_not() -> None:
     step = relative(make(10, [5, -1, -8, -11], []), 1, 2)
     assert len(step.events) == 3
-    film = Reel(LOAD, relative(FIRST, 1, 2), {1: step}).run((1, 1))
+    film = Reel(LOAD, opening(1), {1: step}).run((1, 1))
     assert list(film.events)[-3:] == [5, -1, -7]
+
+
+def test_what_the_loop_still_holds_is_released_by_the_next_step() -> None:
+    # Outputs of 30 bytes stay bound until the next step has its own.
+    first = make(2, [10, 30, -3, 7], [(0, "forward"), (3, "optimizer")])
+    second = make(5, [10, 30, -4, -6], [(0, "forward"), (4, "optimizer")])
+    recorded = Reel(LOAD, relative(first, 1, 2, second), {1: relative(second, 1, 2)})
+    assert recorded.first.left == (1,), "the state of 7 bytes stays for good"
+    assert list(recorded.run((1, 1)).events)[3:] == [10, 30, -3, 7, 10, 30, -4, -6, -7]
+    assert replay(recorded.run((1, 1, 1)).events).peak_allocated == 5 * 512
+
+
+def test_a_loop_that_empties_the_cache_starts_each_batch_without_it() -> None:
+    steps = {n: Step(n, array("q", [n * MIB, -1]), ((0, "forward"),), 2, 1, 1, ()) for n in (30, 40)}
+    for empties, kept in ((False, 70), (True, 40)):
+        film = Reel(make(0, [], []), steps[30], steps, empties_cache=empties).run((30, 40))
+        usage = replay(film.events, None, None, film.cuts, film.empties)
+        assert usage.peak_reserved == kept * MIB
 
 
 def test_gradients_are_what_the_backward_pass_leaves() -> None:
@@ -161,3 +186,12 @@ def test_growing_lengths_fragment_and_falling_ones_do_not() -> None:
     # 12 + 24, then 16 in the 24 and a new 32, then 20 in the 32 and a new 40, then 24 in its own and a new 48.
     assert reserved((1, 2, 3, 4)) == (72, 12 + 24 + 32 + 40 + 48)
     assert reserved((1, 2, 3, 4), AllocatorConfig(expandable_segments=True)) == (72, 80)
+
+
+def test_a_step_that_releases_twice_is_not_replayed() -> None:
+    good = reel(1)
+    good.check()
+    for events in ([10, -1, -1], [-1, 10]):
+        broken = Step(1, array("q", events), ((0, "forward"),), 3, 1, 1, ())
+        with pytest.raises(Irregular):
+            Reel(LOAD, opening(1), {1: broken}).check()

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from engine.errors import UserError
+from engine.fit.architecture import from_catalogue
 from engine.fit.simulate_client import MODULE, Simulator
-from engine.fit.simulate_worker import circumstances_from, setup_from
+from engine.fit.simulate_worker import architecture_from, circumstances_from, setup_from
 from engine.fit.types import TrainSetup
 
 SMALL: dict[str, Any] = {
@@ -31,7 +32,8 @@ PATIENCE = 120  # seconds for loading the libraries on a busy machine
 def test_answers_cancellations_and_refusals() -> None:
     simulator = Simulator()
     try:
-        first = simulator.submit(TrainSetup(batch=2, seq_len=128), SMALL)
+        said: list[str] = []
+        first = simulator.submit(TrainSetup(batch=2, seq_len=128), SMALL, progress=said.append)
         dropped = simulator.submit(TrainSetup(batch=4, seq_len=128), SMALL)
         simulator.cancel(dropped)
         varied = simulator.submit(
@@ -49,6 +51,8 @@ def test_answers_cancellations_and_refusals() -> None:
         assert found is not None
         assert found.predictor == "simulate"
         assert found.allocated.p50 == found.binding.bytes
+        assert said[0] == "building the model"
+        assert "a step with texts of 128 tokens" in said
         assert simulator.result(dropped, PATIENCE) is None
         other = simulator.result(varied, PATIENCE)
         assert other is not None
@@ -116,6 +120,10 @@ def test_setups_and_circumstances_survive_json() -> None:
 
     setup = TrainSetup(quantization="nf4", lora_targets=("q_proj", "v_proj"), modules_to_save=("lm_head",))
     assert setup_from(json.loads(json.dumps(dataclasses.asdict(setup)))) == setup
+    facts = from_catalogue("Qwen/Qwen3-30B-A3B")
+    assert facts is not None
+    assert facts.experts is not None
+    assert architecture_from(json.loads(json.dumps(dataclasses.asdict(facts)))) == facts
     given = circumstances_from({"lengths": [1, 2], "allocator": "max_split_size_mb:64"})
     assert given.lengths == (1, 2)
     assert given.allocator.max_split_size == 64 << 20

@@ -3,7 +3,8 @@
 ``python -m tests.gpu.measure_memory OUT.csv [--quick] [--compare] [--model NAME …] [--method NAME …]`` trains a few steps of
 models with random weights through finetui's own trainer, every case in a process of its own, and appends one row a
 metric (``allocated``, ``reserved``, ``nvidia-smi``) in the columns of ``tests/bench/data/vram_measured.csv``.
-``--compare`` prints beside each measurement what the simulated step says. Without a card it says so and ends with 3.
+``--compare`` prints beside each measurement what the simulated step says, ``--dry-run`` only what would be measured.
+Without a card it says so and ends with 3.
 """
 
 from __future__ import annotations
@@ -104,6 +105,21 @@ def matrix(models: list[str], methods: list[str], quick: bool) -> Iterator[Case]
             yield Case(model, "lora", 4, 2048, True, lengths=growing)
 
 
+def describe(case: Case) -> str:
+    """The case in a line."""
+    words = [
+        case.model,
+        case.method,
+        f"batch {case.batch}",
+        f"{case.seq_len} tokens",
+        f"checkpointing {'on' if case.checkpointing else 'off'}",
+        case.optimizer,
+    ]
+    if case.lengths:
+        words.append(f"growing from {case.lengths[0]} to {case.lengths[-1]}")
+    return ", ".join(words)
+
+
 def run_config(case: Case, folder: Path) -> Any:
     """The case as finetui's configuration."""
     from engine.config.schema import RunConfig
@@ -137,7 +153,7 @@ def train(case: Case, folder: Path) -> dict[str, Any]:
     from datasets import Dataset
 
     from engine.train import model as loading
-    from engine.train import sft
+    from engine.train.objectives import core
 
     config = run_config(case, folder)
     lengths = case.lengths or (case.seq_len,) * STEPS
@@ -147,13 +163,13 @@ def train(case: Case, folder: Path) -> dict[str, Any]:
     with Sampler() as sampler:
         try:
             model = loading.load_model(config)
-            trainer = sft.build(
+            trainer = core.build(
                 config,
                 model,
                 loading.load_tokenizer(config),
                 Dataset.from_list(rows),
                 None,
-                sft.arguments(config, tempfile.mkdtemp(), False, False),
+                core.arguments(config, tempfile.mkdtemp(), False, False),
                 [],
             )
             # Rows stay in order, so that lengths grow as stated.
@@ -180,7 +196,16 @@ class Sampler:
     """The most memory this process has held on its card, as the driver counts it."""
 
     def __init__(self) -> None:
+        import pynvml
+
         self.highest = 0
+        pynvml.nvmlInit()
+        devices = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        # Of every card, because asking torch which one it uses may already take memory on it.
+        self._before = {
+            pynvml.nvmlDeviceGetUUID(device): pynvml.nvmlDeviceGetMemoryInfo(device).used
+            for device in devices
+        }
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -194,13 +219,11 @@ class Sampler:
 
     def _watch(self) -> None:
         import pynvml
-
-        pynvml.nvmlInit()
         import torch
 
         uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
         device = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        before = pynvml.nvmlDeviceGetMemoryInfo(device).used
+        before = self._before.get(uuid, 0)
         while True:
             own = [
                 process.usedGpuMemory
@@ -346,11 +369,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--compare", action="store_true", help="print the simulated step's answer beside each"
     )
+    parser.add_argument("--dry-run", action="store_true", help="print the cases and end; needs no card")
     parser.add_argument("--model", nargs="+", choices=list(MODELS))
     parser.add_argument("--method", nargs="+", choices=METHODS)
     parser.add_argument("--folder", type=Path, help="where models with random weights are kept")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    models = given.model or list(MODELS)[: 1 if given.quick else None]
+    cases = list(matrix(models, given.method or list(METHODS), given.quick))
+    if given.dry_run:
+        for case in cases:
+            print(describe(case))
+        print(f"{len(cases)} cases, three rows each; nothing was measured.")
+        return 0
     import torch
 
     if not torch.cuda.is_available():
@@ -368,7 +399,6 @@ def main(arguments: list[str] | None = None) -> int:
     if given.out is None:
         parser.error("name the CSV file to append to")
     folder = given.folder or Path(tempfile.mkdtemp(prefix="finetui-random-"))
-    models = given.model or list(MODELS)[: 1 if given.quick else None]
     simulator = None
     if given.compare:
         from engine.fit.simulate_client import Simulator
@@ -376,7 +406,7 @@ def main(arguments: list[str] | None = None) -> int:
         simulator = Simulator()
     for name in models:
         random_model(name, folder)
-    for case in matrix(models, given.method or list(METHODS), given.quick):
+    for case in cases:
         started = time.monotonic()
         try:
             measured = measure(case, folder)

@@ -220,3 +220,10 @@ def test_publish_never_leaves_half_a_folder(tmp_path: Path) -> None:
         atomic.publish(staging, final)
         assert (final / "file").read_text() == content
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]
+
+
+def test_the_allocator_grows_its_segments_unless_the_user_set_it_up() -> None:
+    from engine.run.launch import ALLOCATOR, environment
+
+    assert {environment({})[name] for name in ALLOCATOR} == {"expandable_segments:True"}
+    assert not set(ALLOCATOR) & set(environment({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:128"}))

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.draft import Draft
 from engine.errors import UserError
 from engine.machine import GpuState, Machine
 from tests.fakes.nvml import SCENARIOS, FakeNvml
 from tests.machine.builders import CARD, DISK, GIB, machine
 from tests.tui.pilot import Screens, running
+from tui.planning import report_on, target_of
 from tui.screens.machine import machine_report, parse_price
+from tui.tuning import MARKS
 
 SECOND = replace(CARD, index=1, uuid="GPU-2222", card_uuid="GPU-2222", name="NVIDIA L4", memory_free=22 * GIB)
 
@@ -31,10 +34,78 @@ async def test_one_card(computer: dict[str, Machine]) -> None:
         assert "NVIDIA GeForce RTX 4090 · 24.0 GiB, 23.6 free · bf16" in screens.text
         assert "16 CPU cores · 64.0 GiB RAM, 60.0 free" in screens.text
         assert "✓ fits  ~ tight  ✗ no" in screens.text
-        row = next(line for line in screens.lines if "14 billion" in line)
-        assert row.split() == ["14", "billion", "✓", "8.5", "✗", "33"]
-        assert "Suggested: Qwen/Qwen3-8B" in screens.text
+        assert "What fits into 23.6 GiB (2,048 tokens; GiB needed)" in screens.text
+        target = target_of(computer["machine"], Draft())
+        assert target is not None
+        cells = next(found for found in report_on(target, 2048).grid.rows if found.size.billions == 14).cells
+        row = next(line for line in screens.lines if "14 B " in line).split()
+        assert row[2::2][:4] == [MARKS[cell.verdict][0] for cell in cells]
+        assert row[3] == f"{cells[0].p95 / GIB:.1f}"
+        assert row[-1] == "QLoRA"
+        assert "Suggested: Qwen3-8B with LoRA 16-bit" in screens.text
+        assert "tokens fit" in screens.one_line
         assert "other card" not in screens.lines[-1]
+        assert "plan for a card" not in screens.lines[-1]
+
+
+async def test_t_changes_the_length_of_the_texts(computer: dict[str, Machine]) -> None:
+    computer["machine"] = machine(CARD)
+    async with running(120, 40) as screens:
+        await at_machine(screens)
+        assert "counted with" in screens.text
+        assert "Llama-3.3-70B" in screens.text
+        before = next(line for line in screens.lines if "32 B " in line)
+        await screens.press("t")
+        assert "(4,096 tokens; GiB needed)" in screens.text
+        assert next(line for line in screens.lines if "32 B " in line) != before
+        await screens.press("t", "t", "t", "t", "t", "t")
+        assert "(2,048 tokens; GiB needed)" in screens.text
+
+
+async def test_without_a_card_one_can_be_planned_for() -> None:
+    async with running() as screens:
+        await at_machine(screens)
+        assert "c shows what would fit" in screens.one_line
+        assert "14 B" not in screens.text
+        await screens.press("c")
+        assert "Which card do you plan for?" in screens.text
+        await screens.press("escape")
+        assert "14 B" not in screens.text
+        await screens.press("c", "enter")
+        assert "On the RTX 4090, 23.4 GiB (2,048 tokens; GiB needed)" in screens.text
+        assert "Suggested: Qwen3-8B" in screens.text
+        assert screens.app.the_draft().answers["card"] == "RTX 4090"
+        await screens.press("enter")
+        assert screens.at == "goal"
+
+
+async def test_a_small_card_says_why_it_does_not_follow_the_guides_table(
+    computer: dict[str, Machine],
+) -> None:
+    small = replace(CARD, name="NVIDIA GeForce RTX 4060", memory_total=8 * GIB, memory_free=int(7.4 * GIB))
+    computer["machine"] = machine(small)
+    async with running() as screens:
+        await at_machine(screens)
+        assert "Suggested: Qwen3-4B-Instruct-2507 with QLoRA 4-bit" in screens.text
+        assert "The guides' table says 6.1 GB" in screens.one_line
+
+
+@pytest.mark.parametrize("size", [(60, 16), (50, 20)])
+async def test_a_narrow_screen_has_the_whole_table(
+    computer: dict[str, Machine], size: tuple[int, int]
+) -> None:
+    computer["machine"] = machine(CARD)
+    async with running(*size) as screens:
+        await at_machine(screens)
+        row = next(line for line in screens.lines if "1 B " in line)
+        assert sum(row.count(mark) for mark in "✓~✗") == 4
+
+
+async def test_a_card_that_does_not_tell_its_memory(computer: dict[str, Machine]) -> None:
+    computer["machine"] = machine(replace(CARD, memory_total=0, memory_free=0, memory_reported=False))
+    async with running() as screens:
+        await at_machine(screens)
+        assert "cannot tell what fits" in screens.one_line
 
 
 async def test_no_card_is_a_state_with_a_way_out() -> None:
@@ -122,14 +193,16 @@ async def test_a_broken_driver_says_what_to_do(computer: dict[str, Machine]) -> 
 def test_every_fake_driver_gives_a_report(fake_nvml: FakeNvml, scenario: str) -> None:
     found = fake_nvml.machine(scenario)
     gpu = next(iter(found.usable_gpus), None)
-    report = machine_report(found, gpu, 1.5, 76, 24).plain
-    assert "Suggested" in report
+    target = target_of(found, Draft())
+    table = report_on(target, 2048) if target else None
+    report = machine_report(found, gpu, 1.5, target, table, 76, 24).plain
+    assert "Suggested" in report or "does not tell" in report
     assert "\x1b" not in report
     assert "\u202e" not in report
     if gpu is None:
         assert "No graphics card" in report
     else:
-        assert "What fits into" in report
+        assert ("What fits into" in report) == (gpu.memory_free > 0)
 
 
 async def test_the_name_of_a_card_cannot_paint(computer: dict[str, Machine]) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from engine.advise import fits
-from engine.config.draft import Draft
+from engine.config.draft import Draft, plan
 from engine.display import GIB
+from engine.fit.decide import METHODS
 from engine.machine import Machine
 from tests.machine.builders import CARD, machine
 from tests.tui.pilot import running, write_draft
-from tui.screens.method import FIELDS
-from tui.tuning import TUNINGS, memory_words, recommend_tuning
+from tui.screens.method import FIELDS, SettingInput, suggest
+from tui.tuning import TUNINGS, tuning_of
+from tui.widgets.memory_bar import MemoryBar
 
 
 @pytest.fixture(autouse=True)
@@ -73,39 +79,126 @@ async def test_arrows_move_between_the_fields() -> None:
         assert "▸ Epochs" in screens.text
 
 
-async def test_memory_of_each_method_is_shown_on_a_card(computer: dict[str, Machine]) -> None:
+def own_data(num_rows: int = 300) -> str:
+    path = Path("mine.jsonl")
+    path.write_text(
+        json.dumps({"prompt": "q", "completion": "a"})
+        + "\n"
+        + '{"prompt":"q","completion":"a"}\n' * (num_rows - 1)
+    )
+    return str(path.absolute())
+
+
+def on_a_card(computer: dict[str, Machine], **answers: object) -> None:
     computer["machine"] = machine(CARD)
-    write_draft(Draft(step="method", model="Qwen/Qwen3-8B"))
-    async with running(100, 30) as screens:
+    write_draft(Draft(**{"step": "method", "model": "Qwen/Qwen3-8B", "data_path": own_data(), **answers}))  # type: ignore[arg-type]
+
+
+async def test_memory_of_each_method_and_the_bar_of_the_marked_one(computer: dict[str, Machine]) -> None:
+    on_a_card(computer)
+    async with running(100, 40) as screens:
         await screens.press("enter")
-        assert "✓ 6.1 GB" in next(line for line in screens.lines if "QLoRA" in line)
+        assert "▸ LoRA " in screens.text
+        assert re.search(r"QLoRA, 4-bit +✓ +\d+\.\d GiB", screens.text)
+        assert re.search(r"Full +✗ +\d+\.\d GiB", screens.text)
+        assert "Memory of this card: ✓ fits" in screens.text
+        assert "model 15.3" in screens.text
+        assert "23.6 GiB free" in screens.text
+        assert "It fits: " in screens.one_line
+        assert "make it fit" not in screens.lines[-1]
+        await screens.press("down")
+        assert "model 5.7" in screens.text
+
+
+async def test_everything_is_on_a_small_screen(computer: dict[str, Machine]) -> None:
+    on_a_card(computer)
+    async with running() as screens:
+        await screens.press("enter")
+        assert "▸ LoRA " in screens.text
+        assert "LoRA rank" in screens.text
+        assert "CUDA 0.5 GiB" in screens.text
+        assert "It fits: " in screens.one_line
+
+
+async def test_the_bar_follows_a_value_while_it_is_typed(computer: dict[str, Machine]) -> None:
+    on_a_card(computer, settings={"per_device_train_batch_size": "1"})
+    async with running(100, 40) as screens:
+        await screens.press("enter", *["tab"] * 5)
+        bar = screens.app.screen.query_one(MemoryBar)
+        before = bar.text
+        await screens.pilot.press(*"8192")
+        for _ in range(30):
+            await screens.settle()
+            if bar.text != before:
+                break
+            await screens.pilot.pause(0.1)
+        assert bar.text != before
+        assert screens.app.focused is not None
+        assert screens.app.focused.id == "set-max_length"
+        field = screens.app.screen.query_one("#set-max_length", SettingInput)
+        assert field.value == "8192"
+
+
+async def test_f_applies_what_makes_it_fit(computer: dict[str, Machine]) -> None:
+    on_a_card(computer, tuning="lora", settings={"per_device_train_batch_size": "16", "max_length": "4096"})
+    async with running(100, 40) as screens:
+        await screens.press("enter")
+        assert "Memory of this card: ✗ does not fit" in screens.text
+        assert "f make it fit" in screens.lines[-1]
+        assert "This makes it fit: " in screens.one_line
+        await screens.press("f")
+        assert "Memory of this card: ✓ fits" in screens.text
+        settings = screens.app.the_draft().settings
+        batch = int(settings["per_device_train_batch_size"])
+        assert batch < 16
+        assert batch * int(settings["gradient_accumulation_steps"]) >= 16
+        assert next(line for line in screens.lines if "Batch size" in line).split()[2] == str(batch)
+        await screens.press("f")
+        assert "It fits as it is." in screens.text
+
+
+async def test_f_changes_the_method_where_it_must(computer: dict[str, Machine]) -> None:
+    on_a_card(computer, tuning="full")
+    async with running(100, 40) as screens:
+        await screens.press("enter", "f")
+        assert screens.app.the_draft().tuning != "full"
+        assert "▸ Full" not in screens.text
+        assert "Memory of this card: ✓ fits" in screens.text
+
+
+async def test_what_no_setting_makes_fit_says_so(computer: dict[str, Machine]) -> None:
+    on_a_card(computer, model="meta-llama/Llama-3.1-405B-Instruct")
+    async with running(100, 40) as screens:
+        await screens.press("enter", "f")
+        assert "No setting makes it fit: choose a smaller model" in screens.one_line
         assert "▸ QLoRA" in screens.text
-        assert "QLoRA needs about 6.1 GB where LoRA needs about 22.4 GB" in screens.one_line
 
 
-@pytest.mark.parametrize(
-    ("params_b", "free_gib", "tuning"),
-    [
-        (8.0, None, "lora"),
-        (8.0, 24, "qlora"),
-        (8.0, 80, "lora"),
-        (None, 24, "qlora"),
-        (1000.0, 24, "qlora"),
-        (0.6, 24, "lora"),
-    ],
-)
-def test_recommendation(params_b: float | None, free_gib: int | None, tuning: str) -> None:
-    choice = recommend_tuning(params_b, free_gib * GIB if free_gib else None)
-    assert choice.value == tuning
-    assert choice.reason.endswith(".")
-    assert set(choice.alternatives) <= {one.id for one in TUNINGS} - {tuning}
+async def test_without_a_card_the_planned_one_is_shown(computer: dict[str, Machine]) -> None:
+    write_draft(
+        Draft(step="method", model="Qwen/Qwen3-8B", data_path=own_data(), answers={"card": "RTX 4090"})
+    )
+    async with running(100, 40) as screens:
+        await screens.press("enter")
+        assert "Memory of RTX 4090: ✓ fits" in screens.text
+        await screens.press("enter")
+        assert screens.at == "review"
 
 
-def test_memory_words_follow_the_table() -> None:
-    lora = next(one for one in TUNINGS if one.id == "lora")
-    full = next(one for one in TUNINGS if one.id == "full")
-    assert memory_words(lora, 8.0, 80 * GIB) == "✓ 22 GB"
-    assert memory_words(lora, 8.0, 10 * GIB) == "✗ 22 GB"
-    assert memory_words(lora, 1.0, 80 * GIB).startswith("✓ up to ")
-    assert memory_words(full, 8.0, 80 * GIB) == memory_words(lora, 8.0, None) == ""
-    assert fits.needed_gb(8.0, "lora_16bit") is not None
+def test_the_suggestion_is_what_the_plan_would_take() -> None:
+    data = own_data()
+    asked = Draft(model="Qwen/Qwen3-8B", data_path=data, settings={"max_length": "nonsense"})
+    for free, tuning in ((23, "lora"), (12, "qlora")):
+        card = replace(CARD, memory_free=free * GIB)
+        choice = suggest(asked, machine(card))
+        assert choice.value == tuning
+        assert f"{free}.0 GiB are free" in choice.reason
+    assert suggest(asked, machine()).value == "lora"
+    assert suggest(replace(asked, data_path="/no/such/file"), machine()).value == "lora"
+
+
+def test_the_ways_to_train_are_those_of_the_engine() -> None:
+    assert [one.id for one in TUNINGS] == ["lora", "qlora", "lora8", "full"]
+    assert {one.method for one in TUNINGS} == set(METHODS)
+    for one in TUNINGS:
+        assert tuning_of(plan(Draft(tuning=one.id), machine()).config) == one.id

@@ -11,6 +11,7 @@ from engine.config.draft import DEMO_MODEL, Draft
 from engine.machine import Machine
 from tests.machine.builders import CARD, machine
 from tests.tui.pilot import running, write_draft
+from tui.widgets.choice_list import ChoiceList
 
 
 def own_data(num_rows: int) -> str:
@@ -38,7 +39,8 @@ async def test_for_own_data_a_real_model_is_suggested(computer: dict[str, Machin
         await screens.press("enter", "enter")
         assert "▸ Qwen/Qwen3-8B" in screens.text
         assert "suggested" in next(line for line in screens.lines if "▸" in line)
-        assert "needs about 6.1 GB" in screens.one_line
+        assert "✓ LoRA" in next(line for line in screens.lines if "▸" in line)
+        assert "of 23.6 GiB with texts of 2,048 tokens" in screens.one_line
         assert "with 300 rows" in screens.one_line
         assert "downloaded from the Hugging Face Hub when the training starts" in screens.one_line
         await screens.press("home")
@@ -88,10 +90,44 @@ async def test_all_models_can_be_listed_with_what_fits(computer: dict[str, Machi
     computer["machine"] = machine(CARD)
     write_draft(Draft(step="model"))
     async with running(120, 40) as screens:
-        await screens.press("enter", "a", "end", "up", "up")
-        assert "4-bit" in screens.text
+        await screens.press("enter", "a")
+        await screens.settle()
+        for _ in range(20):
+            await screens.settle()
+        await screens.press("end", "up", "up")
+        choices = screens.app.screen.query_one(ChoiceList)
+        lines = {option.id: str(option.prompt) for option in choices.options}
+        assert len(lines) > 100
+        unknown = [one for one, line in lines.items() if not any(mark in line for mark in "✓~✗")]
+        assert unknown == [DEMO_MODEL]
+        large = lines["meta-llama/Llama-3.1-405B-Instruct"]
+        assert "✗ QLoRA" in large
+        assert "✓ LoRA" in lines["Qwen/Qwen3-0.6B"]
         await screens.press("enter")
         assert screens.app.the_draft().model != DEMO_MODEL
+
+
+async def test_a_model_that_does_not_fit_says_what_it_would_need_and_can_be_taken(
+    computer: dict[str, Machine],
+) -> None:
+    computer["machine"] = machine(CARD)
+    write_draft(Draft(step="model", data_path=own_data(300)))
+    async with running(100, 40) as screens:
+        await screens.press("enter", "slash")
+        await screens.type("Qwen/Qwen2.5-72B-Instruct")
+        await screens.press("enter")
+        assert "It does not fit here: even QLoRA 4-bit needs up to" in screens.one_line
+        assert "a card such as the" in screens.one_line
+        await screens.press("enter")
+        assert screens.app.the_draft().model == "Qwen/Qwen2.5-72B-Instruct"
+
+
+async def test_a_planned_card_is_what_the_list_is_for() -> None:
+    write_draft(Draft(step="model", data_path=own_data(300), answers={"card": "A100 80GB"}))
+    async with running(100, 40) as screens:
+        await screens.press("enter")
+        assert "▸ Qwen/Qwen3-8B" in screens.text
+        assert "✓ LoRA" in next(line for line in screens.lines if "▸" in line)
 
 
 async def test_another_model_takes_its_own_method() -> None:

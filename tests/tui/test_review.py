@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from engine.config.draft import Draft, plan
 from engine.config.loading import load
 from engine.errors import UserError
+from engine.machine import Machine
+from tests.machine.builders import CARD, DISK, machine
 from tests.tui.conftest import CPU_MACHINE, Started
 from tests.tui.pilot import running, write_draft
 
@@ -87,3 +90,82 @@ async def test_two_enters_start_one_run(started: Started, watched: list[str]) ->
         await screens.pilot.press("enter", "enter", "enter")
         await screens.settle()
     assert len(started) == 1
+
+
+def too_large(computer: dict[str, Machine], tuning: str = "full") -> None:
+    computer["machine"] = machine(CARD)
+    data = Path("mine.jsonl").absolute()
+    data.write_text('{"prompt":"q","completion":"a"}\n' * 300)
+    write_draft(Draft(step="review", model="Qwen/Qwen3-8B", data_path=str(data), tuning=tuning))
+
+
+async def test_the_bar_and_the_verdict_are_shown(computer: dict[str, Machine]) -> None:
+    too_large(computer, "lora")
+    for size in ((80, 24), (120, 40)):
+        async with running(*size) as screens:
+            await screens.press("enter")
+            assert "✓ It fits: " in screens.text
+            assert "model 15.3" in screens.text
+            assert "23.6 GiB free" in screens.text
+            before = screens.text
+            await screens.press("end")
+            assert screens.text != before
+
+
+async def test_a_start_that_does_not_fit_asks_first(
+    computer: dict[str, Machine], started: Started, watched: list[str]
+) -> None:
+    too_large(computer)
+    async with running() as screens:
+        await screens.press("enter")
+        assert "✗ It does not fit" in screens.text
+        await screens.press("enter")
+        assert "It will most likely run out of memory. Start anyway?" in screens.text
+        assert "This makes it fit: " in screens.one_line
+        await screens.press("escape")
+        assert screens.at == "review"
+        assert not started
+        await screens.press("enter", "end", "enter")
+    assert [plan.config.method.tuning for plan in started] == ["full"]
+    assert watched == [started[0].name]
+
+
+async def test_the_question_can_make_it_fit(
+    computer: dict[str, Machine], started: Started, watched: list[str]
+) -> None:
+    too_large(computer)
+    async with running() as screens:
+        await screens.press("enter", "enter")
+        assert "▸ Make it fit first" in screens.text
+        await screens.press("enter")
+        assert screens.at == "review"
+        assert "✓ It fits: " in screens.text
+        assert not started
+        await screens.press("enter")
+    fit = started[0].fit
+    assert fit is not None
+    assert fit.verdict == "fits"
+
+
+async def test_without_a_card_the_screen_says_what_counts() -> None:
+    async with running() as screens:
+        await screens.press("enter")
+        assert "main memory is what counts" in screens.one_line
+
+
+async def test_what_it_costs_beside_the_card_is_shown_and_a_full_disk_asks(
+    computer: dict[str, Machine], started: Started
+) -> None:
+    too_large(computer, "lora")
+    computer["machine"] = machine(CARD, disks=(replace(DISK, free=2**30),))
+    async with running(120, 40) as screens:
+        await screens.press("enter")
+        assert "Disk: " in screens.text
+        assert "not enough" in screens.text
+        assert "Time: " in screens.text
+        await screens.press("enter")
+        assert "It will most likely fail. Start anyway?" in screens.text
+        assert "▸ Do not start" in screens.text
+        await screens.press("enter")
+        assert screens.at == "review"
+    assert not started

@@ -110,7 +110,8 @@ class BaseScreen(Screen[None]):
             self.app.call_from_thread(self._if_here, to, what)
 
     def _if_here(self, to: Callable[[T], None], what: T) -> None:
-        if self.is_attached:
+        # A screen that was left is still attached for a moment, when its widgets are already gone.
+        if self.is_attached and self in self.app.screen_stack:
             try:
                 to(what)
             except Exception as error:  # the thread that waits for this would swallow it

@@ -7,22 +7,21 @@ import math
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Static
+from textual.widgets.option_list import Option
 
 from engine.advise import fits
 from engine.config.draft import choose_gpu
 from engine.display import GIB, gib, printable
 from engine.errors import UserError
+from engine.fit import grid
+from engine.fit.cards import known_cards
 from engine.machine.model import Disk, Gpu, Machine
 from tui.keymap import bindings
+from tui.planning import PLANNED, FitReport, Target, report_on, target_of
 from tui.screens.wizard import Body, WizardStep
 from tui.text import hanging, stack
+from tui.widgets.fit_table import fit_table
 
-SIZES = (3.0, 8.0, 14.0, 32.0, 70.0)
-MARKS = {
-    fits.Verdict.FITS: ("✓", "$success"),
-    fits.Verdict.TIGHT: ("~", "$warning"),
-    fits.Verdict.NO: ("✗", "$error"),
-}
 OTHERS_USE = GIB // 2  # memory taken by other programs that is worth a word
 LITTLE_DISK = 10 * GIB
 
@@ -33,12 +32,26 @@ class MachineScreen(WizardStep):
     STEP = "machine"
     KEY_GROUPS = ("wizard", "machine")
     BINDINGS = bindings("wizard", "machine")
-    HELP = """\
-GPU memory (VRAM) decides which models can be trained. 1 GiB is 1,073,741,824 bytes; the table counts in GB of \
-1,000,000,000 bytes, as it was published.
+    HELP = (
+        """\
+GPU memory (VRAM) decides which models can be trained. The table says, for each size of model and each way to train, how \
+many GiB 19 of 20 runs stay below; 1 GiB is 1,073,741,824 bytes. "Fits" means that this is free now, with one text at \
+once, evaluation and saving included. "Tight" means that half of the runs would end for lack of memory.
 
 LoRA trains small added matrices and leaves the model as it is. QLoRA also holds the model in 4 bits, a quarter of \
-the memory. bf16 is a number format that halves the memory; cards since 2020 have it."""
+the memory. Full training changes every weight. A token is about three quarters of a word. bf16 is a number format that \
+halves the memory; cards since 2020 have it.
+
+"""
+        + "The sizes are counted with these models: "
+        + ", ".join(f"{size.billions} B {size.model_name}" for size in grid.SIZES)
+        + "."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._length = grid.LENGTH
+        self._reports: dict[tuple[Target, int], FitReport] = {}
 
     def question(self) -> ComposeResult:
         yield Static(Content.styled("Looking at this machine ...", "$muted"), id="report")
@@ -53,14 +66,37 @@ the memory. bf16 is a number format that halves the memory; cards since 2020 hav
         self._show(self.the_app.machine)
 
     def _show(self, machine: Machine | None) -> None:
-        hidden = [] if machine and len(machine.usable_gpus) > 1 else ["machine.card"]
+        several = machine is not None and len(machine.usable_gpus) > 1
+        hidden = [] if several else ["machine.card"]
+        target = target_of(machine, self.draft)
+        if machine is None or machine.usable_gpus:
+            hidden.append("machine.plan")
+        if target is None:
+            hidden.append("machine.length")
         self.key_line.hide(*hidden)
         if machine is None:
             return
+        if target is not None and (target, self._length) not in self._reports:
+            self._work_out(target, self._length)
         body = self.query_one(Body)
-        gpu, price = self._gpu(machine), self.draft.price_per_hour
-        report = machine_report(machine, gpu, price, self.size.width - 4, self.size.height)
+        found = self._reports.get((target, self._length)) if target else None
+        report = machine_report(
+            machine,
+            self._gpu(machine),
+            self.draft.price_per_hour,
+            target,
+            found,
+            self.size.width - 4,
+            self.size.height,
+        )
         body.query_one("#report", Static).update(report)
+
+    def _work_out(self, target: Target, length: int) -> None:
+        def got(report: FitReport) -> None:
+            self._reports[target, length] = report
+            self._show(self.the_app.machine)
+
+        self.in_background(lambda: report_on(target, length), got, "grid")
 
     def _gpu(self, machine: Machine) -> Gpu | None:
         return choose_gpu(machine, self.draft.gpu) or choose_gpu(machine, None)
@@ -75,6 +111,42 @@ the memory. bf16 is a number format that halves the memory; cards since 2020 hav
             return
         self.draft.gpu = numbers[(numbers.index(gpu.index) + 1) % len(numbers)]
         self._show(machine)
+
+    def action_length(self) -> None:
+        """The next of the usual lengths, and from the last to the first."""
+        at = grid.LENGTHS.index(self._length)
+        self._length = grid.LENGTHS[(at + 1) % len(grid.LENGTHS)]
+        self._show(self.the_app.machine)
+
+    def action_plan(self) -> None:
+        from tui.screens.pick import PickScreen
+
+        machine = self.the_app.machine
+        if machine is None or machine.usable_gpus:
+            self.notice.say(
+                "The table is for the card of this machine; for another one: finetui fit --gpu NAME"
+            )
+            return
+        cards = sorted(known_cards(), key=lambda card: card.name)
+        options = [
+            Option(Content.assemble(f"{card.name:<24}", (f"{gib(card.usable):>10}", "$muted")), id=card.name)
+            for card in cards
+        ]
+        self.app.push_screen(
+            PickScreen(
+                "Which card do you plan for?",
+                "The table then shows what would fit on it. Nothing is started there: the training still runs here.",
+                options,
+                self.draft.answers.get(PLANNED, "RTX 4090"),
+            ),
+            self._planned,
+        )
+
+    def _planned(self, name: str | None) -> None:
+        if name is not None:
+            self.draft.answers[PLANNED] = name
+            self.keep_draft()
+            self._show(self.the_app.machine)
 
     def action_look(self) -> None:
         self.query_one("#report", Static).update(Content.styled("Looking again ...", "$muted"))
@@ -122,7 +194,13 @@ def parse_price(text: str) -> float | None:
 
 
 def machine_report(
-    machine: Machine, gpu: Gpu | None, price: float | None, width: int, height: int
+    machine: Machine,
+    gpu: Gpu | None,
+    price: float | None,
+    target: Target | None,
+    found: FitReport | None,
+    width: int,
+    height: int,
 ) -> Content:
     """Everything the screen says.
 
@@ -130,16 +208,20 @@ def machine_report(
         machine: What was found.
         gpu: The card that will train; None for a machine without a usable one.
         price: Of an hour, if told.
+        target: The card the table is for; None without a card.
+        found: What fits on it; None while that is worked out.
         width: Columns there are.
-        height: Rows of the terminal; a taller one gets the whole table.
+        height: Rows of the terminal.
     """
-    free = gpu.memory_free if gpu else None
     parts = [*_cards(machine, gpu, width, height), *_host(machine, price), Content("")]
     if gpu is None:
         parts += _no_card(machine, width)
+    if target is None:
+        parts += _without_table(gpu, width)
+    elif found is None:
+        parts.append(Content.styled("Working out what fits ...", "$muted"))
     else:
-        parts += [_table_title(gpu), *_table(free, height), Content("")]
-    parts += _suggestion(free, width)
+        parts += [*fit_table(target, found.grid, width), Content(""), *_suggestion(target, found, width)]
     warnings = _warnings(machine, gpu)
     if warnings:
         parts += [Content(""), *(hanging("!", "bold $warning", text, width) for text in warnings)]
@@ -211,35 +293,43 @@ def _no_card(machine: Machine, width: int) -> list[Content]:
     return [*lines, Content("")] if lines else []
 
 
-def _table_title(gpu: Gpu) -> Content:
-    legend = [
-        Content.assemble((mark, style), f" {verdict.value}") for verdict, (mark, style) in MARKS.items()
-    ]
-    title = Content.assemble(
-        (f"What fits into {gib(gpu.memory_free)}", "bold"), "  (GB needed, short texts)   "
+def _without_table(gpu: Gpu | None, width: int) -> list[Content]:
+    if gpu is not None:
+        words = "This card does not tell how much of its memory is free, so finetui cannot tell what fits."
+        return [hanging("!", "bold $warning", words, width)]
+    choice = fits.recommend_model(None)
+    rent = (
+        "Renting a card later? c shows what would fit on it. Everything here works without one, only slower."
     )
-    return title + Content("  ").join(legend)
-
-
-def _table(free: int | None, height: int) -> list[Content]:
-    sizes = tuple(size for size, _ in fits.table()) if height >= 34 else SIZES
-    rows = fits.what_fits(free, sizes)
-    lines = [Content.styled(f"  {'model size':<14}{'QLoRA, 4-bit':<18}LoRA, 16-bit", "$muted")]
-    for size in sizes:
-        cells = [Content(f"  {f'{size:g} billion':<14}")]
-        for row in (row for row in rows if row.params_b == size):
-            mark, style = MARKS[row.verdict]
-            cells.append(Content.assemble((mark, style), f"{row.needed_gb:>7g}{'':<10}"))
-        lines.append(Content("").join(cells))
-    return lines
-
-
-def _suggestion(free: int | None, width: int) -> list[Content]:
-    choice = fits.recommend_model(free)
     return [
         Content.assemble(("→ Suggested: ", "bold $primary"), (choice.value.label, "bold")),
         hanging(" ", "", choice.reason, width),
+        Content(""),
+        hanging("→", "bold $primary", rent, width),
     ]
+
+
+def _suggestion(target: Target, found: FitReport, width: int) -> list[Content]:
+    best = found.suggestion.value
+    lines = [
+        Content.assemble(
+            ("→ Suggested: ", "bold $primary"),
+            (best.model_id.rpartition("/")[2], "bold"),
+            f" with {best.method}.",
+        ),
+        hanging(" ", "", found.suggestion.reason, width),
+    ]
+    larger = next((one for one in found.suggestion.alternatives if one.params_b > best.params_b), None)
+    if larger is not None:
+        words = f"{larger.model_id.rpartition('/')[2]} with {larger.method} fits too: knows more, learns more slowly."
+        lines.append(hanging(" ", "", words, width))
+    if found.table_note:
+        lines.append(hanging(" ", "", found.table_note, width, "$muted"))
+    if target.planned:
+        lines.append(
+            hanging(" ", "", "On this machine, without a card, take the demo or a very small model.", width)
+        )
+    return lines
 
 
 def _warnings(machine: Machine, gpu: Gpu | None) -> list[str]:

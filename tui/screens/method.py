@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.config.draft import Plan, choose_gpu, plan
+from engine.choice import Choice
+from engine.config.draft import Draft, Plan, plan
 from engine.config.schema import SECTIONS, keys
 from engine.display import printable
 from engine.errors import UserError
-from engine.models.folder import inspect_model
+from engine.fit.decide import METHODS, Fit, verdict
+from engine.fit.grid import Cell
+from engine.fit.predict import predict
+from engine.fit.setup import architecture_of, setup_of
+from engine.machine.model import Machine
 from tui.keymap import KEYMAP, bindings
+from tui.planning import planned_card, planned_machine
 from tui.screens.wizard import WizardStep
 from tui.text import hanging, stack
-from tui.tuning import TUNINGS, memory_words, recommend_tuning
+from tui.tuning import MARKS, TUNINGS, advice_sentence, apply_advice, memory_words, tuning_of
 from tui.widgets.choice_list import POINTER, ChoiceList
+from tui.widgets.memory_bar import MemoryBar
 
 FIELDS = (
     ("num_train_epochs", "Epochs"),
@@ -29,9 +38,67 @@ FIELDS = (
     ("per_device_train_batch_size", "Batch size"),
     ("gradient_accumulation_steps", "Accumulation"),
     ("max_length", "Longest text"),
+    ("gradient_checkpointing", "Checkpointing"),
     ("lora_r", "LoRA rank"),
 )
 LABELS = dict(FIELDS)
+LOW = 30  # rows below which blank lines are left out
+PAUSE = 0.3  # seconds without a key before the bar follows what is being typed
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A plan, and what the screen shows of it.
+
+    Attributes:
+        plan: What would run here.
+        fit: Whether that fits, on the planned card where there is none here; None where it cannot be told.
+        where: The name of that card.
+        cells: The same run with each of the ways to train, by their ids.
+    """
+
+    plan: Plan
+    fit: Fit | None
+    where: str
+    cells: dict[str, Cell]
+
+
+def look_at(draft: Draft, machine: Machine | None) -> Look:
+    """Plan the run and predict every way to train it.
+
+    Raises:
+        UserError: An answer cannot be used.
+    """
+    made = plan(draft, machine)
+    fit, config, where = made.fit, made.config, "this card"
+    planned, card = planned_machine(machine, draft), planned_card(draft)
+    if planned is not None and card is not None:
+        elsewhere = plan(draft, planned)
+        fit, config, where = elsewhere.fit, elsewhere.config, card.name
+    if fit is None:
+        return Look(made, None, "", {})
+    architecture = architecture_of(draft.model)
+    cells = {}
+    for tuning in TUNINGS:
+        setup = replace(setup_of(config), **METHODS[tuning.method])
+        same = tuning.id == tuning_of(config)
+        found = fit.prediction if same else predict(architecture, setup, card=fit.card)
+        cells[tuning.id] = Cell(tuning.method, verdict(found, fit.free), found.smi.p50, found.smi.p95)
+    return Look(made, fit, where, cells)
+
+
+def suggest(draft: Draft, machine: Machine | None) -> Choice[str]:
+    """The way to train that the plan takes when nobody chooses; LoRA where the answers give no plan."""
+    asked = replace(draft, tuning=None, settings={})
+    try:
+        made = plan(asked, planned_machine(machine, draft) or machine)
+    except UserError:
+        return Choice("lora", "LoRA needs little memory and is hard to break.")
+    reason = made.choices.get("tuning") or made.choices.get("load_in_4bit")
+    chosen = tuning_of(made.config)
+    if made.fit is None or reason is None:
+        return Choice(chosen, "On a processor LoRA is the fastest, and memory is no problem.")
+    return Choice(chosen, str(reason.reason))
 
 
 class SettingInput(Input):
@@ -56,14 +123,25 @@ LoRA adds small matrices to the model and trains only those: little memory, a sm
 does the same and holds the model in 4 bits. Full training changes the model itself.
 
 An epoch is one reading of the whole dataset. A step is one change of the model. Leave a field empty and finetui \
-chooses; the reason stands beside it. Every other setting can be changed in run.yaml."""
+chooses; the reason stands beside it. Every other setting can be changed in run.yaml.
+
+The bar is the memory of the card at the heaviest moment of a step: the model itself, what is learnt (adapters, their \
+gradients and the optimizer's notes), activations (what each layer computed and the way back needs again), the loss over \
+all words, work space, CUDA's own part, and the reserve that PyTorch keeps. The line is what is free. Checkpointing \
+computes activations twice instead of keeping them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._params_b: float | None = None
-        self._plan: Plan | None = None
+        self._look: Look | None = None
+        self._suggestion: Choice[str] | None = None
         self._planned: object = None
+        self._planning: object = None
         self._go_when_planned = False
+        self._pause: Timer | None = None
+
+    @property
+    def _plan(self) -> Plan | None:
+        return self._look.plan if self._look else None
 
     def question(self) -> ComposeResult:
         yield Static(Content.styled("How should it be trained?", "bold"), classes="asked")
@@ -73,59 +151,66 @@ chooses; the reason stands beside it. Every other setting can be changed in run.
                 yield Static(label, classes="label", id=f"label-{key}", markup=False)
                 yield SettingInput(key, str(self.draft.settings.get(key, "")))
                 yield Static("", classes="reason", id=f"why-{key}", markup=False)
+        yield Static("", id="memory", markup=False)
+        yield MemoryBar(id="bar")
         yield Static("", id="about", markup=False)
 
     def ready(self) -> None:
-        model = self.draft.model
-        self.in_background(
-            lambda: inspect_model(model).params, self._sized, "size", lambda error: self._sized(None)
-        )
+        draft, machine = self.draft, self.the_app.machine
+        self.query_one("#about", Static).update(Content.styled("Working out what fits ...", "$muted"))
+        self.query_one(ChoiceList).focus()
+        self.in_background(lambda: suggest(draft, machine), self._suggested, "suggest")
 
     def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.height < LOW, "-low")
         self._tell()
 
-    @property
-    def _free(self) -> int | None:
-        machine = self.the_app.machine
-        gpu = choose_gpu(machine, self.draft.gpu) or choose_gpu(machine, None)
-        return gpu.memory_free if gpu else None
-
-    def _sized(self, params: int | None) -> None:
-        """The number of weights is known, so the list can say what fits."""
-        self._params_b = params / 1e9 if params else None
-        self._suggestion = recommend_tuning(self._params_b, self._free)
-        options = []
-        for tuning in TUNINGS:
-            memory = memory_words(tuning, self._params_b, self._free)
-            mark = "suggested" if tuning.id == self._suggestion.value else ""
-            notes = "  ".join(note for note in (memory, mark) if note)
-            line = Content.assemble(
-                (f"{tuning.title:<14}", "bold"), tuning.words, (f"  {notes}" if notes else "", "$muted")
-            )
-            options.append(Option(line, id=tuning.id))
-        choices = self.query_one(ChoiceList)
-        choices.fill(options, self.draft.tuning or self._suggestion.value)
-        choices.focus()
+    def _suggested(self, suggestion: Choice[str]) -> None:
+        self._suggestion = suggestion
+        options = [Option(self._line(tuning.id), id=tuning.id) for tuning in TUNINGS]
+        self.query_one(ChoiceList).fill(options, self.draft.tuning or suggestion.value)
         self._replan()
+
+    def _line(self, tuning_id: str) -> Content:
+        """A line of the list, with what is known by now."""
+        tuning = next(one for one in TUNINGS if one.id == tuning_id)
+        cell = self._look.cells.get(tuning_id) if self._look else None
+        suggested = self._suggestion is not None and self._suggestion.value == tuning_id
+        memory = ("", "")
+        if cell is not None:
+            memory = (f"{memory_words(cell):<12}", MARKS[cell.verdict][1])
+        mark = (f"{'suggested' if suggested else '':<11}", "$muted")
+        return Content.assemble((f"{tuning.title:<14}", "bold"), memory, mark, (tuning.words, "$muted"))
 
     # The plan follows the answers
 
     def _answers(self) -> object:
         return (self.draft.tuning, tuple(sorted(self.draft.settings.items())))
 
-    def _replan(self) -> None:
+    def _replan(self, while_typing: bool = False) -> None:
+        """Plan anew if an answer changed; what is still being typed may be wrong without a word."""
         draft, machine, wanted = self.draft, self.the_app.machine, self._answers()
-        if self._plan is not None and self._planned == wanted:
+        if self._pause is not None:
+            self._pause.stop()
+        if (self._look is not None and self._planned == wanted) or (
+            while_typing and self._planning == wanted
+        ):
             return
+        self._planning = wanted
 
-        def got(result: Plan) -> None:
-            self._plan, self._planned = result, wanted
+        def got(result: Look) -> None:
+            self._look, self._planned, self._planning = result, wanted, None
             self.notice.clear()
             self._tell()
             if self._go_when_planned and self._answers() == wanted:
                 self.go(1)
 
-        self.in_background(lambda: plan(draft, machine), got, "plan", self._failed)
+        def failed(error: UserError) -> None:
+            self._planning = None
+            if not while_typing:
+                self._failed(error)
+
+        self.in_background(lambda: look_at(draft, machine), got, "plan", failed)
 
     def _failed(self, error: UserError) -> None:
         self._go_when_planned = False
@@ -148,6 +233,9 @@ chooses; the reason stands beside it. Every other setting can be changed in run.
                 self.draft.settings[event.input.key] = value
             else:
                 self.draft.settings.pop(event.input.key, None)
+            if self._pause is not None:
+                self._pause.stop()
+            self._pause = self.set_timer(PAUSE, lambda: self._replan(while_typing=True))
 
     def on_input_blurred(self, event: Input.Blurred) -> None:
         self._replan()
@@ -159,6 +247,11 @@ chooses; the reason stands beside it. Every other setting can be changed in run.
 
     def _tell(self) -> None:
         width = self.size.width - 4
+        choices = self.query_one(ChoiceList)
+        for option in choices.options:
+            if option.id is not None:
+                choices.replace_option_prompt(option.id, self._line(option.id))
+        self._tell_memory()
         for key, _ in FIELDS:
             field = self.query_one(f"#set-{key}", SettingInput)
             field.placeholder = self._chosen(key)
@@ -175,23 +268,53 @@ chooses; the reason stands beside it. Every other setting can be changed in run.
         about = self.query_one("#about", Static)
         if isinstance(focused, SettingInput):
             about.update(self._about_setting(focused.key, width))
-        elif hasattr(self, "_suggestion"):
-            about.update(
-                hanging(
-                    "→",
-                    "bold $primary",
-                    f"{self._suggested_title()} is suggested. {self._suggestion.reason}",
-                    width,
-                )
+        elif self._suggestion is not None:
+            lines = [] if self._look is None else self._about_fit(self._look, width)
+            if self._suggestion.value != self.draft.tuning or not lines:
+                words = f"{self._suggested_title()} is suggested. {self._suggestion.reason}"
+                lines.append(hanging("→", "bold $primary", words, width))
+            about.update(stack(*lines))
+
+    def _tell_memory(self) -> None:
+        """The bar and the word above it."""
+        look = self._look
+        title, bar = self.query_one("#memory", Static), self.query_one(MemoryBar)
+        fit = look.fit if look else None
+        self.key_line.hide(*([] if fit and fit.verdict != "fits" else ["method.fit"]))
+        title.display = bar.display = fit is not None
+        if look is None or fit is None:
+            return
+        mark, style = MARKS[fit.verdict]
+        words = {"fits": "fits", "tight": "tight: it may run out of memory", "no": "does not fit"}[
+            fit.verdict
+        ]
+        title.update(
+            Content.assemble(
+                (f"Memory of {printable(look.where, 40)}: ", "bold"), (f"{mark} {words}", f"bold {style}")
             )
+        )
+        bar.show(fit.prediction, fit.free)
+
+    def _about_fit(self, look: Look, width: int) -> list[Content]:
+        if look.fit is None:
+            return [hanging(" ", "", look.plan.fit_unknown, width)] if look.plan.fit_unknown else []
+        mark, style = MARKS[look.fit.verdict]
+        lines = [hanging(mark, f"bold {style}", printable(look.fit.sentence, 400), width)]
+        if look.fit.advice is not None:  # first, because a low screen has no room for both
+            key = "f" if look.fit.advice.prediction is not None else "→"
+            lines.insert(0, hanging(key, "bold $primary", advice_sentence(look.fit.advice), width))
+        return lines
 
     def _suggested_title(self) -> str:
-        return next(tuning.title for tuning in TUNINGS if tuning.id == self._suggestion.value)
+        chosen = self._suggestion.value if self._suggestion else ""
+        return next((tuning.title for tuning in TUNINGS if tuning.id == chosen), "LoRA")
 
     def _chosen(self, key: str) -> str:
         if self._plan is None:
             return ""
         value: Any = getattr(getattr(self._plan.config, keys()[key]), key)
+        if isinstance(value, bool):
+            return "true" if value else "false"
         return f"{value:g}" if isinstance(value, float) else str(value)
 
     def _reason(self, key: str) -> str:
@@ -219,6 +342,28 @@ chooses; the reason stands beside it. Every other setting can be changed in run.
 
     def action_field(self, by: int) -> None:
         self.screen.focus_next() if by > 0 else self.screen.focus_previous()
+
+    def action_make_fit(self) -> None:
+        """Take the cheapest changes that make it fit."""
+        fit = self._look.fit if self._look else None
+        if fit is None or fit.advice is None:
+            self.notice.say("It fits as it is." if fit else "Without a card there is nothing to make fit.")
+            return
+        if fit.advice.prediction is None:
+            self.notice.say(advice_sentence(fit.advice))
+            return
+        apply_advice(self.draft, fit.advice)
+        for key, _ in FIELDS:
+            field = self.query_one(f"#set-{key}", SettingInput)
+            with field.prevent(Input.Changed):
+                field.value = str(self.draft.settings.get(key, ""))
+        choices = self.query_one(ChoiceList)
+        choices.highlighted = next(
+            (at for at, option in enumerate(choices.options) if option.id == self.draft.tuning),
+            choices.highlighted,
+        )
+        self.keep_draft()
+        self._replan()
 
     def action_next(self) -> None:
         self.notice.clear()

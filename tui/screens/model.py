@@ -12,28 +12,42 @@ from textual.widgets.option_list import Option
 
 from engine.advise import fits
 from engine.advise.variant import VariantAdvice, advise_variant
-from engine.config.draft import DEMO_MODEL, choose_gpu
-from engine.display import printable
+from engine.choice import Choice
+from engine.config.draft import DEMO_MODEL
+from engine.display import gib, printable
 from engine.errors import UserError
+from engine.fit import grid
+from engine.fit.cards import known_cards
+from engine.fit.setup import architecture_of
 from engine.models import catalogue
 from engine.models.folder import ModelFacts, inspect_model
 from tui.keymap import bindings
+from tui.planning import Target, target_of
 from tui.screens.wizard import WizardStep
 from tui.text import hanging, stack
+from tui.tuning import MARKS, memory_words
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.path_input import PathInput
 
 DEMO_TITLE = "The built-in demo model"
 CHOSEN = "model_chosen"  # in the draft's answers: the user has passed this page
 MOST_SUGGESTED = 6
+AT_ONCE = 16  # models whose memory is predicted before the list is painted again
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What is said about one model."""
+    """What is said about one model.
+
+    Attributes:
+        facts: What it is.
+        advice: Whether it suits the data.
+        cell: Whether it fits, and how; None without a card, or where its size is not known.
+    """
 
     facts: ModelFacts
     advice: VariantAdvice
+    cell: grid.Cell | None
 
 
 class ModelScreen(WizardStep):
@@ -43,7 +57,8 @@ class ModelScreen(WizardStep):
     KEY_GROUPS = ("wizard", "list", "model")
     BINDINGS = bindings("wizard", "model")
     HELP = """\
-B stands for a billion weights: the numbers a model is made of. More weights know more and need more memory.
+B stands for a billion weights: the numbers a model is made of. More weights know more and need more memory. The GiB \
+beside a model are what 19 of 20 runs stay below, with one text of 2,048 tokens at once and the named way to train.
 
 An instruct model already answers questions. A base model only continues text and needs thousands of examples. A \
 vision model also reads images. GGUF files are for running a finished model, not for training. A gated model wants \
@@ -53,7 +68,11 @@ you to accept its licence on huggingface.co first."""
         super().__init__()
         self._all = False
         self._go_when_read = False
+        self._suggestion: Choice[fits.Recommendation] | None = None
         self._reports: dict[str, ModelReport | UserError] = {}
+        self._cells: dict[str, grid.Cell | None] = {}
+        self._predicting = False
+        self._target: Target | None = None
 
     def question(self) -> ComposeResult:
         yield Static(Content.styled("Which model should learn it?", "bold"), classes="asked")
@@ -63,63 +82,91 @@ you to accept its licence on huggingface.co first."""
 
     def ready(self) -> None:
         self.query_one("#path").display = False
-        self._suggestion = fits.recommend_model(self._free, self._num_rows, self.draft.goal or "task")
-        self._fill(self._preselected())
+        self.query_one("#about", Static).update(Content.styled("Working out what fits ...", "$muted"))
         self.query_one(ChoiceList).focus()
+        self._target = target_of(self.the_app.machine, self.draft)
+        target, rows, goal = self._target, self._num_rows, self.draft.goal or "task"
+        free, card = (target.free, target.card) if target else (None, None)
+        self.in_background(lambda: fits.recommend_model(free, card, rows, goal), self._suggested, "suggest")
+
+    def _suggested(self, suggestion: Choice[fits.Recommendation]) -> None:
+        self._suggestion = suggestion
+        self._fill(self._preselected(suggestion))
 
     def on_resize(self, event: events.Resize) -> None:
         self._tell()
-
-    @property
-    def _free(self) -> int | None:
-        machine = self.the_app.machine
-        gpu = choose_gpu(machine, self.draft.gpu) or choose_gpu(machine, None)
-        return gpu.memory_free if gpu else None
 
     @property
     def _num_rows(self) -> int | None:
         report = self.the_app.dataset(self.draft.data_path)
         return report.num_rows if report else None
 
-    def _preselected(self) -> str:
+    def _preselected(self, suggestion: Choice[fits.Recommendation]) -> str:
         """The model of the draft; for data of one's own the suggestion, since the demo model knows next to nothing."""
         own_data = not self.draft.is_demo and self.draft.model == DEMO_MODEL
         return (
-            self._suggestion.value.model_id
-            if own_data and CHOSEN not in self.draft.answers
-            else self.draft.model
+            suggestion.value.model_id if own_data and CHOSEN not in self.draft.answers else self.draft.model
         )
 
     def _fill(self, chosen: str | None) -> None:
+        if self._suggestion is None:
+            return
         suggested = [self._suggestion.value, *self._suggestion.alternatives][:MOST_SUGGESTED]
-        ids = [one.model_id for one in suggested]
-        options = [Option(_line(DEMO_TITLE, self._demo_size(), "no download"), id=DEMO_MODEL)]
-        if self.draft.model not in (DEMO_MODEL, *ids):
-            options.append(Option(_line(self.draft.model, "", "your choice"), id=self.draft.model))
-        for index, one in enumerate(suggested):
-            how = "4-bit" if one.load_in_4bit else "LoRA"
-            need = f", {one.needed_gb:g} GB" if one.needed_gb else ""
-            words = f"{how}{need}{'   suggested' if index == 0 else ''}"
-            options.append(Option(_line(one.model_id, size(one.params_b), words), id=one.model_id))
+        ids = [DEMO_MODEL]
+        if self.draft.model != DEMO_MODEL and self.draft.model not in [one.model_id for one in suggested]:
+            ids.append(self.draft.model)
+        ids += [one.model_id for one in suggested]
         if self._all:
-            known = {option.id for option in options}
-            options += [
-                Option(_line(model.id, size(model.params_b), self._fit(model)), id=model.id)
-                for model in catalogue.load()
-                if model.id not in known
-            ]
-        self.query_one(ChoiceList).fill(options, chosen)
+            ids += [model.id for model in catalogue.load() if model.id not in ids]
+        self.query_one(ChoiceList).fill([Option(self._line(one), id=one) for one in ids], chosen)
+        self._predict(ids)
+
+    def _line(self, model: str) -> Content:
+        """A line of the list, with what is known by now."""
+        if model == DEMO_MODEL:
+            return _line(DEMO_TITLE, self._demo_size(), "no download")
+        known = catalogue.find(model)
+        cell = self._cells.get(model)
+        notes = [_fit_words(cell) if cell else ""]
+        if self._suggestion is not None and model == self._suggestion.value.model_id:
+            notes.append("suggested")
+        elif known is None:
+            notes.append("your choice")
+        elif self._all:
+            notes.append(known.variant)
+        return _line(model, size(known.params_b) if known else "", "   ".join(filter(None, notes)))
+
+    def _predict(self, ids: list[str]) -> None:
+        """Predict the memory of models a few at a time, those the user looks at first."""
+        target = self._target
+        if target is None or self._predicting:
+            return
+        choices = self.query_one(ChoiceList)
+        at = choices.highlighted or 0
+        ahead = [one for one in [*ids[at:], *ids[:at]] if one not in self._cells and one != DEMO_MODEL]
+        if not ahead:
+            return
+
+        def work() -> dict[str, grid.Cell | None]:
+            return {one: cell_of(one, target) for one in ahead[:AT_ONCE]}
+
+        def got(cells: dict[str, grid.Cell | None]) -> None:
+            self._predicting = False
+            self._cells |= cells
+            present = {option.id for option in choices.options}
+            for one in present & cells.keys():
+                if one is not None:
+                    choices.replace_option_prompt(one, self._line(one))
+            self._predict([option.id for option in choices.options if option.id is not None])
+
+        self._predicting = True
+        # A group of its own: a worker that is just handing over its result must not be cancelled by the next.
+        self.in_background(work, got, f"cells-{len(self._cells)}")
 
     @staticmethod
     def _demo_size() -> str:
         params = inspect_model(DEMO_MODEL).params
         return size(params / 1e9) if params else ""
-
-    def _fit(self, model: catalogue.CatalogueModel) -> str:
-        need = fits.needed_gb(model.params_b, "qlora_4bit")
-        if need is None or self._free is None:
-            return model.variant
-        return f"{model.variant}, 4-bit {fits.verdict(need.gb, self._free).value} ({need.gb:.3g} GB)"
 
     @property
     def _model(self) -> str:
@@ -138,6 +185,7 @@ you to accept its licence on huggingface.co first."""
             return
         rows = self._num_rows
         own = self.draft.chat_template == "model"
+        target = self._target
 
         def look() -> ModelReport | UserError:
             try:
@@ -145,7 +193,7 @@ you to accept its licence on huggingface.co first."""
             except UserError as error:
                 return error
             advice = advise_variant(facts.name, rows, own_template=own, has_template=facts.has_chat_template)
-            return ModelReport(facts, advice)
+            return ModelReport(facts, advice, cell_of(model, target) if target else None)
 
         self.in_background(look, lambda report: self._got(model, report), "look")
 
@@ -172,8 +220,11 @@ you to accept its licence on huggingface.co first."""
     def _about(self, report: ModelReport) -> Content:
         width = self.size.width - 4
         lines = [Content(facts_line(report.facts)), Content("")]
-        if self._model == self._suggestion.value.model_id:
-            lines.append(hanging("→", "bold $primary", f"Suggested: {self._suggestion.reason}", width))
+        if self._suggestion is not None and self._model == self._suggestion.value.model_id:
+            lines.append(hanging("→", "bold $primary", f"Suggested. {self._suggestion.reason}", width))
+        elif report.cell is not None and self._target is not None and self._model != DEMO_MODEL:
+            mark, style = MARKS[report.cell.verdict]
+            lines.append(hanging(mark, f"bold {style}", fit_sentence(report.cell, self._target), width))
         if self._model == DEMO_MODEL:
             words = "It knows a small made-up world and trains in about a minute: to try things out."
             lines.append(hanging("→", "bold $primary", words, width))
@@ -268,6 +319,41 @@ def facts_line(facts: ModelFacts) -> str:
     return " · ".join(
         printable(part, 80) for part in (facts.name.family, params, variant, context, licence) if part
     )
+
+
+def cell_of(model: str, target: Target) -> grid.Cell | None:
+    """The best way to train a model on the target; None when nothing is known of its size."""
+    try:
+        return grid.best_cell(architecture_of(model), target.free, target.card)
+    except UserError:
+        return None
+
+
+def fit_sentence(cell: grid.Cell, target: Target) -> str:
+    """Whether a model fits, in words, and for one that does not what it would take."""
+    free, need = gib(target.free), gib(cell.p95)
+    where = f"on the {printable(target.name, 40)}" if target.planned else "here"
+    texts = f"texts of {grid.LENGTH:,} tokens"
+    if cell.verdict == "fits":
+        return f"It fits {where} with {cell.method}: at most {need} of {free} for {texts}."
+    larger = min(
+        (card for card in known_cards() if card.usable >= cell.p95),
+        key=lambda card: card.usable,
+        default=None,
+    )
+    card = f"a card such as the {larger.name} has that" if larger else "no single card has that much"
+    if cell.verdict == "tight":
+        return (
+            f"Tight {where}: {cell.method} needs {gib(cell.p50)} to {need} for {texts}, and {free} are free. Shorter texts "
+            f"may fit; {card}."
+        )
+    return f"It does not fit {where}: even {cell.method} needs up to {need} for {texts}, and {free} are free; {card}."
+
+
+def _fit_words(cell: grid.Cell) -> str:
+    """Such as ``✓ QLoRA 8.2 GiB``."""
+    mark, need = memory_words(cell).split(" ", 1)
+    return f"{mark} {cell.method.partition(' ')[0]} {need}"
 
 
 def _line(name: str, params: str, words: str) -> Content:

@@ -11,12 +11,16 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.config.draft import DEMO_DATA, DEMO_MODEL, Plan, plan
-from engine.display import printable
+from engine.display import gib, printable
 from engine.errors import UserError
 from engine.run.layout import check_name
 from tui.keymap import bindings
-from tui.screens.wizard import WizardStep
+from tui.screens.wizard import Body, WizardStep
 from tui.text import hanging, stack
+from tui.tuning import MARKS, advice_sentence, apply_advice
+from tui.widgets.memory_bar import MemoryBar
+
+LOW = 30  # rows below which blank lines are left out
 
 
 class ReviewScreen(WizardStep):
@@ -35,10 +39,14 @@ Training is a program of its own. It goes on when you close this window."""
         super().__init__()
         self._plan: Plan | None = None
         self._starting = False
+        self._asked = False
 
     def question(self) -> ComposeResult:
         yield Static(Content.styled("Putting it together ...", "$muted"), id="summary", markup=False)
+        yield Static("", id="memory", markup=False)
+        yield MemoryBar(id="bar")
         with VerticalScroll(id="yaml"):
+            yield Static("", id="budget", markup=False)
             yield Static("", id="yaml-text", markup=False)
 
     def ready(self) -> None:
@@ -48,11 +56,20 @@ Training is a program of its own. It goes on when you close this window."""
         self._make_plan()
 
     def on_resize(self, event: events.Resize) -> None:
-        self._fit_box()
+        self.set_class(event.size.height < LOW, "-low")
         self._tell()
 
     def _fit_box(self) -> None:
-        self.query_one("#yaml").styles.height = max(6, self.size.height - 8)
+        """What the lines above leave of the screen, so that run.yaml alone scrolls."""
+        above = sum(self.query_one(name).outer_size.height for name in ("#summary", "#memory", "#bar"))
+        box = self.query_one("#yaml")
+        room = (
+            self.query_one(Body).size.height
+            - above
+            - box.styles.margin.height
+            - (0 if self.has_class("-low") else 1)
+        )
+        box.styles.height = max(6, room)
 
     def _make_plan(self) -> None:
         draft, machine = self.draft, self.the_app.machine
@@ -67,8 +84,22 @@ Training is a program of its own. It goes on when you close this window."""
     def _tell(self) -> None:
         if self._plan is None:
             return
-        self.query_one("#summary", Static).update(_summary(self._plan, self.size.width - 4))
+        width = self.size.width - 4
+        self.query_one("#summary", Static).update(_summary(self._plan, width))
+        fit = self._plan.fit
+        memory, bar, budget = (
+            self.query_one("#memory", Static),
+            self.query_one(MemoryBar),
+            self.query_one("#budget", Static),
+        )
+        memory.update(_memory(self._plan, width, short=self.has_class("-low")))
+        memory.display = bool(fit or self._plan.fit_unknown)
+        bar.show(fit.prediction if fit else None, fit.free if fit else 0)
+        lines = self._plan.budget.lines() if self._plan.budget is not None else []
+        budget.update(stack(*(printable(line, 200) for line in lines), ""))
+        budget.display = bool(lines)
         self.query_one("#yaml-text", Static).update(yaml_content(self._plan.yaml))
+        self.call_after_refresh(self._fit_box)
 
     # Keys
 
@@ -111,9 +142,36 @@ Training is a program of its own. It goes on when you close this window."""
             self._start()
 
     def _start(self) -> None:
-        if self._plan is not None:
-            self.notice.say("Starting ...")
-            self.the_app.start_plan(self, self._plan, from_draft=True)
+        made = self._plan
+        if made is None:
+            return
+        doubts = [] if self._asked else _doubts(made)
+        if doubts:
+            self._ask(made, doubts)
+            return
+        self.notice.say("Starting ...")
+        self.the_app.start_plan(self, made, from_draft=True)
+
+    def _ask(self, made: Plan, doubts: list[str]) -> None:
+        """A start that is likely to fail is asked for twice."""
+        from tui.screens.confirm import ConfirmScreen
+
+        title, *sentences = doubts
+        options = [("back", "Do not start"), ("start", "Start anyway")]
+        if made.fit is not None and made.fit.advice is not None and made.fit.advice.prediction is not None:
+            options.insert(0, ("fit", "Make it fit first"))
+        self.app.push_screen(ConfirmScreen(f"{title} Start anyway?", sentences, options), self._answered)
+
+    def _answered(self, answer: str | None) -> None:
+        self._starting = False
+        advice = self._plan.fit.advice if self._plan and self._plan.fit else None
+        if answer == "start":
+            self._asked = self._starting = True
+            self._start()
+        elif answer == "fit" and advice is not None:
+            apply_advice(self.draft, advice)
+            self.keep_draft()
+            self._make_plan()
 
     def show_error(self, error: UserError) -> None:
         self._starting = False
@@ -130,6 +188,36 @@ def _summary(made: Plan, width: int) -> Content:
         ),
         hanging(" ", "", f"The same from the command line: {made.command}", width, "$muted"),
     )
+
+
+def _doubts(made: Plan) -> list[str]:
+    """What speaks against starting: a title, and a sentence for each reason; nothing where all is well."""
+    found: list[str] = []
+    if made.fit is not None and made.fit.verdict != "fits":
+        likely = "will most likely" if made.fit.verdict == "no" else "may"
+        found += [f"It {likely} run out of memory.", printable(made.fit.sentence, 400)]
+        if made.fit.advice is not None:
+            found.append(advice_sentence(made.fit.advice))
+    problems = made.budget.problems if made.budget is not None else ()
+    if problems and not found:
+        found.append("It will most likely fail.")
+    return found + [printable(f"{problem.what} {problem.fix}", 300) for problem in problems]
+
+
+def _memory(made: Plan, width: int, short: bool) -> Content:
+    """Whether it fits; only the numbers where the screen is low and it does."""
+    if made.fit is None:
+        return hanging(" ", "", printable(made.fit_unknown, 300), width, "$muted")
+    mark, style = MARKS[made.fit.verdict]
+    sentence = printable(made.fit.sentence, 400)
+    if short and made.fit.verdict == "fits":
+        sentence = (
+            f"It fits: at most {gib(made.fit.prediction.smi.p95)} of the {gib(made.fit.free)} that are free."
+        )
+    lines = [hanging(mark, f"bold {style}", sentence, width)]
+    if made.fit.advice is not None:
+        lines.append(hanging("→", "bold $primary", advice_sentence(made.fit.advice), width))
+    return stack(*lines)
 
 
 def yaml_content(text: str) -> Content:

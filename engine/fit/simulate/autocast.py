@@ -60,6 +60,11 @@ _LOWER: frozenset[Any] = frozenset(
         torch.Tensor.__matmul__,
         torch.Tensor.mm,
         torch.Tensor.bmm,
+        torch.Tensor.baddbmm,
+        torch.Tensor.addmm,
+        torch.Tensor.addbmm,
+        torch.Tensor.mv,
+        torch.Tensor.addmv,
     }
 )
 _FULL: frozenset[Any] = frozenset(
@@ -76,6 +81,10 @@ _FULL: frozenset[Any] = frozenset(
         torch.exp,
         torch.log,
         torch.pow,
+        torch.square,  # a composite of pow
+        torch.Tensor.square,
+        torch.expm1,
+        torch.Tensor.expm1,
         torch.rsqrt,
         torch.reciprocal,
         torch.norm,
@@ -157,7 +166,7 @@ class Autocast(TorchFunctionMode):
             if func in _LOWER:
                 args = tuple(self._cast(item, self.dtype) for item in args)
                 kwargs = {name: self._cast(item, self.dtype) for name, item in kwargs.items()}
-            elif func in _FULL:
+            elif func in _FULL and kwargs.get("dtype") is None:  # fp32_set_opt_dtype casts none that says its own
                 args = tuple(self._cast(item, torch.float32) for item in args)
                 kwargs = {name: self._cast(item, torch.float32) for name, item in kwargs.items()}
         return func(*args, **kwargs)

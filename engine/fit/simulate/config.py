@@ -30,6 +30,9 @@ def config_of(architecture: Architecture) -> dict[str, Any]:
         architecture.head_dim,
     ):
         config["head_dim"] = architecture.head_dim
+    if architecture.model_type == "opt":
+        config["ffn_dim"] = architecture.intermediate
+        config["word_embed_proj_dim"] = architecture.hidden
     if architecture.max_length:
         config["max_position_embeddings"] = architecture.max_length
     if architecture.sliding_window:

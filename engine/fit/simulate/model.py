@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,8 +13,10 @@ from torch import nn
 
 from engine.errors import UserError
 from engine.fit.simulate.device import Device
+from engine.fit.simulate.fused import fuse_adapters, fuse_norms_and_rotations
 from engine.fit.simulate.layers import Sketch, sketch
 from engine.fit.simulate.recorder import Recorder
+from engine.fit.simulate.semantics import replaced
 from engine.fit.simulate.stack import FUSED, Stack
 from engine.fit.simulate.trace import OUTSIDE
 from engine.fit.types import TrainSetup
@@ -38,6 +40,7 @@ class Built:
         sketch: Which layers of the full model they are.
         params: Elements of the full model, tied matrices once.
         warmup: Bytes transformers takes at once before loading (``caching_allocator_warmup``).
+        replaced: What else is another function in this stack: ``(owner, name, value)``.
     """
 
     model: Any
@@ -46,6 +49,7 @@ class Built:
     sketch: Sketch
     params: int
     warmup: int
+    replaced: list[tuple[Any, str, Any]] = field(default_factory=list)
 
     def layer(self, name: str) -> int:
         """The layer a parameter belongs to, or ``OUTSIDE``."""
@@ -75,19 +79,30 @@ def build(
         UserError: transformers cannot build this model.
     """
     model = _bare(config, setup)
+    # SFTTrainer switches the cache of keys and values off; loops that call the model as it is get one.
+    model.config.use_cache = stack.loss != FUSED
+    if not stack.fused_experts and any(parameter.dim() == 3 for parameter in model.parameters()):
+        raise UserError(
+            "The software of this run works differently from what is installed here (each expert is a module of its own), "
+            "so its step cannot be simulated.",
+            str(model.config.model_type),
+            "Use the arithmetic estimate instead.",
+        )
     built = _shorten(model, setup, full)
     if setup.quantization != "none":
         _replace_linears(built.model, setup)
     with recorder:
         recorder.mark("load")
-        if device.kind == "cuda":
+        if device.kind == "cuda" and stack.loads_at_once:
             warmup = torch.empty(built.warmup // 2, dtype=torch.float16, device=META)
             del warmup
         _load(built, setup, recorder)
     if setup.quantization != "none":
         _finish_quantized(built.model, setup)
     if setup.tuning == "lora":
-        built.model = _attach_adapter(built.model, setup)
+        built.model = _attach_adapter(built.model, setup, stack)
+        if stack.fused_lora:
+            fuse_adapters(built.model)
         if setup.gradient_checkpointing:
             built.model.enable_input_require_grads()
     _cast(built, setup, stack, recorder)
@@ -100,6 +115,8 @@ def build(
     if setup.gradient_checkpointing:
         with _quiet():
             built.model.gradient_checkpointing_enable({"use_reentrant": stack.reentrant})
+    if stack.fused_norm:
+        built.replaced = fuse_norms_and_rotations(built.model)
     built.model.train()
     return built
 
@@ -107,9 +124,17 @@ def build(
 def _bare(config: Mapping[str, Any], setup: TrainSetup) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     fields = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map")}
     model_type = str(fields.get("model_type", ""))
+    if model_type in CONFIG_MAPPING and CONFIG_MAPPING[model_type] not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            "transformers has no form of this model that only writes text (it may read pictures or sounds), so its step "
+            "cannot be simulated.",
+            model_type,
+            "Use the arithmetic estimate instead.",
+        )
     try:
         made = CONFIG_MAPPING[model_type].from_dict(fields)
         with META, _quiet():
@@ -124,7 +149,6 @@ def _bare(config: Mapping[str, Any], setup: TrainSetup) -> Any:
             model_type,
             "Use the arithmetic estimate instead.",
         ) from None
-    model.config.use_cache = False
     return model
 
 
@@ -298,8 +322,12 @@ def _load_8bit(module: Any, parameter: Any, dtype: torch.dtype) -> None:
     # Linear8bitLt.init_8bit_state, at the first forward pass: the state takes the weight's tensors over.
 
 
-def _attach_adapter(model: Any, setup: TrainSetup) -> Any:
+def _attach_adapter(model: Any, setup: TrainSetup, stack: Stack) -> Any:
     from peft import LoraConfig, get_peft_model
+    from peft.utils import transformers_weight_conversion as conversion
+
+    def unchanged(*_: Any) -> None:
+        """Older versions look for linears only."""
 
     targets = "all-linear" if setup.lora_targets == ("all-linear",) else list(setup.lora_targets)
     config = LoraConfig(
@@ -312,7 +340,10 @@ def _attach_adapter(model: Any, setup: TrainSetup) -> Any:
         modules_to_save=list(setup.modules_to_save) or None,
         bias="none",
     )
-    with META, _quiet():
+    experts: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if not stack.adapts_experts:
+        experts = replaced((conversion, "_convert_peft_config_moe", unchanged))
+    with META, _quiet(), experts:
         return get_peft_model(model, config)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,16 +36,20 @@ class Circumstances:
         capability: CUDA compute capability of the card.
         context: Bytes a process needs on the card before its first tensor (CUDA, libraries).
         capacity: Bytes PyTorch can have on the card; cached memory is given back before it runs out. None: no limit.
-        lengths: Padded lengths of the batches the dataset makes; empty: every batch has ``seq_len``.
+        rows: Tokens of each row of the dataset; the batches are then those that the trainer will make.
+        seed: Of the run, which decides the order of the rows.
+        lengths: Padded lengths of the batches, where the rows are not known; empty: every batch has ``seq_len``.
         scored: Share of the tokens whose prediction is learnt.
         allocator: Settings of PyTorch's allocator in that run.
-        seeds: Shuffled orders of the batches to replay.
+        seeds: Shuffled orders of the batches to replay; with ``rows``, as many epochs.
         replay_seconds: About how long replaying may take.
     """
 
     capability: tuple[int, int] = (8, 0)
     context: int = 0
     capacity: int | None = None
+    rows: tuple[int, ...] = ()
+    seed: int = 42
     lengths: tuple[int, ...] = ()
     scored: float = 1.0
     allocator: AllocatorConfig = AllocatorConfig()  # noqa: RUF009 - frozen
@@ -77,7 +83,7 @@ def simulate(
     model: Architecture | Mapping[str, Any],
     profile: Profile | str = DEFAULT,
     circumstances: Circumstances | None = None,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[str], None] = lambda _: None,
 ) -> Prediction:
     """What one GPU of this run will need, found by running a simulated step on this machine's CPU.
 
@@ -89,7 +95,7 @@ def simulate(
         model: The model's ``config.json``, or architecture facts.
         profile: The software stack, or its name.
         circumstances: Card, dataset and allocator.
-        check: Called now and then; raise to stop.
+        check: Called with what is being done, in words; raise to stop.
 
     Returns:
         The prediction. ``reserved`` is a range over orders of the batches.
@@ -105,7 +111,7 @@ def run(
     model: Architecture | Mapping[str, Any],
     profile: Profile | str = DEFAULT,
     circumstances: Circumstances | None = None,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[str], None] = lambda _: None,
 ) -> Simulated:
     """As `simulate`, with everything that was found on the way."""
     _refuse(setup)
@@ -113,22 +119,26 @@ def run(
     given = circumstances or Circumstances()
     stack = Stack.of(load(profile) if isinstance(profile, str) else profile, setup)
     config = config_of(model) if isinstance(model, Architecture) else model
-    longest = min(setup.seq_len, max(given.lengths)) if given.lengths else setup.seq_len
-    recorded = anchors(given.lengths, longest, setup.batch)
+    epochs = _epochs(setup, given)
+    lengths = tuple(itertools.chain(*epochs)) or given.lengths
+    longest = min(setup.seq_len, max(lengths)) if lengths else setup.seq_len
+    recorded = anchors(lengths, longest, setup.batch)
     job = _Job(setup, stack, config, recorded, given, check)
     try:
         found = job.record(full=False)
-        traces = found.extend()
+        reel = _reel(setup, recorded, found.extend(), stack.empties_cache)
+        reel.check()
     except Irregular:
         found = job.record(full=True)
-        traces = found.extend()
-    reel = _reel(setup, recorded, traces)
+        reel = _reel(setup, recorded, found.extend(), stack.empties_cache)
     per_step = len(reel.steps[longest].events)
     budget = int(given.replay_seconds * EVENTS_A_SECOND) - len(reel.load.events)
-    num_steps = max(2, min(32, budget // max(1, per_step * (1 + len(given.seeds)))))
+    # A run of three steps says more than several of two.
+    shuffles = max(1, min(len(given.seeds), budget // (3 * per_step) - 1))
+    num_steps = max(2, min(32, budget // (per_step * (1 + shuffles))))
     replayed = []
-    for order in orders(given.lengths, longest, num_steps, given.seeds):
-        check()
+    for order in orders(lengths, longest, num_steps, given.seeds[:shuffles], epochs[:shuffles]):
+        check("replaying batches through the memory allocator")
         replayed.append(peaks(reel.run(order), given.allocator, given.capacity))
     answer = prediction(
         setup,
@@ -147,6 +157,30 @@ def run(
         found.params,
         time.monotonic() - started,
     )
+
+
+def _epochs(setup: TrainSetup, given: Circumstances) -> list[tuple[int, ...]]:
+    """The steps of the first epochs, as the trainer will make them."""
+    if not given.rows:
+        return []
+    from engine.fit.simulate.batches import epoch_lengths
+
+    if min(given.rows) < 1:
+        raise UserError(
+            "A row of the dataset is said to have no tokens.", "rows", "Give lengths in tokens from 1 on."
+        )
+    return [
+        epoch_lengths(
+            given.rows,
+            setup.batch,
+            setup.seq_len,
+            given.seed,
+            epoch,
+            setup.num_gpus,
+            setup.gradient_accumulation,
+        )
+        for epoch in range(max(1, len(given.seeds)))
+    ]
 
 
 @dataclass(slots=True)
@@ -168,7 +202,7 @@ class _Job:
     config: Mapping[str, Any]
     lengths: tuple[int, ...]
     given: Circumstances
-    check: Callable[[], None]
+    check: Callable[[str], None]
 
     def record(self, *, full: bool) -> _Found:
         """Loading, the first step, and a step at each length; then an evaluation batch."""
@@ -176,7 +210,7 @@ class _Job:
         from engine.fit.simulate.kernels import cuda_kernels
         from engine.fit.simulate.model import build
         from engine.fit.simulate.recorder import Recorder
-        from engine.fit.simulate.semantics import device_semantics
+        from engine.fit.simulate.semantics import device_semantics, replaced
         from engine.fit.simulate.step import Stepper
 
         setup, stack, check = self.setup, self.stack, self.check
@@ -184,17 +218,20 @@ class _Job:
         recorder = Recorder(cuda_kernels(self.given.scored))
         padded = setup.padded and not setup.packed and setup.batch > 1
         masked = setup.attention != "flash_attention_2"
-        with device_semantics(device, padded, masked, stack.grouped_heads) as autocast:
+        with ExitStack() as changes:
+            autocast = changes.enter_context(device_semantics(device, padded, masked, stack.grouped_heads))
             try:
+                check("building the model")
                 built = build(self.config, setup, stack, recorder, device, full)
-                check()
+                changes.enter_context(replaced(*built.replaced))
+                check("loading libraries for the step")
                 stepper = Stepper(built, setup, stack, recorder, autocast, device)
                 recordings = [recorder.take(), stepper.train(self.lengths[0])]
                 for length in self.lengths:
-                    check()
+                    check(f"a step with texts of {length:,} tokens")
                     recordings.append(stepper.train(length))
                 if setup.eval_batch:
-                    check()
+                    check("an evaluation batch")
                     recordings.append(stepper.evaluate(setup.eval_seq_len or setup.seq_len, setup.eval_batch))
             except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
                 raise UserError(
@@ -208,7 +245,7 @@ class _Job:
         )
 
 
-def _reel(setup: TrainSetup, recorded: Sequence[int], traces: Sequence[Trace]) -> Reel:
+def _reel(setup: TrainSetup, recorded: Sequence[int], traces: Sequence[Trace], empties_cache: bool) -> Reel:
     loaded, first, *rest = traces
     already = loaded.allocations
     evaluation = None
@@ -218,7 +255,8 @@ def _reel(setup: TrainSetup, recorded: Sequence[int], traces: Sequence[Trace]) -
     held: tuple[int, ...] = ()
     if setup.num_gpus > 1:
         held = _ddp_buckets(sum(gradients(steps[recorded[0]])))
-    return Reel(loaded, relative(first, recorded[0], already), steps, evaluation, held)
+    opening = relative(first, recorded[0], already, rest[0])
+    return Reel(loaded, opening, steps, evaluation, held, empties_cache)
 
 
 def _ddp_buckets(total: int) -> tuple[int, ...]:
@@ -255,13 +293,27 @@ def _deviations(model: Architecture | Mapping[str, Any], found: _Found) -> tuple
 
 
 def _refuse(setup: TrainSetup) -> None:
-    other = setup.compiled or setup.optimizer_in_backward or setup.offload_checkpoints
-    if setup.sharding not in ("none", "ddp") or other:
-        raise UserError(
-            "A run that shards, compiles or offloads the model cannot be simulated on a CPU.",
-            "run configuration",
-            "Use the arithmetic estimate.",
-        )
+    for here, words in (
+        (
+            setup.sharding not in ("none", "ddp"),
+            "A run that splits the model over GPUs cannot be simulated on a CPU: when a gathered layer is released "
+            "depends on how fast the cards exchange it.",
+        ),
+        (
+            setup.compiled,
+            "A compiled model cannot be simulated on a CPU: the compiler decides for the card what it keeps.",
+        ),
+        (
+            setup.optimizer_in_backward,
+            "An optimizer that runs inside the backward pass is another trainer's; it cannot be simulated.",
+        ),
+        (
+            setup.offload_checkpoints,
+            "Activations that are moved to host memory are another trainer's way; it cannot be simulated.",
+        ),
+    ):
+        if here:
+            raise UserError(words, "run configuration", "Use the arithmetic estimate.")
     for what, value, limit in (
         ("batch size", setup.batch, 1 << 16),
         ("length", setup.seq_len, 1 << 27),

@@ -121,9 +121,12 @@ class Recorder(TorchDispatchMode):
             return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         try:
             result = func(*args, **kwargs)
-        except NotImplementedError:
+        except (NotImplementedError, RuntimeError) as error:
+            # torch.library reports a custom operator without a fake kernel as a RuntimeError.
+            if not isinstance(error, NotImplementedError) and "no fake impl" not in str(error):
+                raise
             self.unknown[str(func)] += 1
-            result = _guess(args)
+            result = _guess(func, args)
         self._note(result, args)
         return result
 
@@ -244,9 +247,13 @@ def _leaves_device(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     return device is not None and torch.device(device).type == "cpu" and args[0].device.type == "meta"
 
 
-def _guess(args: Sequence[Any]) -> torch.Tensor:
-    """A stand-in for an unknown operator's result, as large as its largest input."""
+def _guess(func: Any, args: Sequence[Any]) -> Any:
+    """A stand-in for an unknown operator's results, each as large as its largest input."""
     tensors = [argument for argument in args if isinstance(argument, torch.Tensor)]
     if not tensors:
         raise NotImplementedError("an operator without tensors")
-    return torch.empty_like(max(tensors, key=lambda tensor: tensor.numel() * tensor.element_size()))
+    largest = max(tensors, key=lambda tensor: tensor.numel() * tensor.element_size())
+    made = [
+        torch.empty_like(largest) if "Tensor" in str(result.type) else 1 for result in func._schema.returns
+    ]
+    return made[0] if len(made) == 1 else tuple(made) or None

@@ -13,8 +13,8 @@ from engine.fit.simulate.runs import Film, Step
 from engine.fit.types import Part, Phase, PhaseName, Prediction, Range, TrainSetup
 
 PHASES: tuple[PhaseName, ...] = ("load", "forward", "loss", "backward", "optimizer", "evaluation")
-# Over published runs whose stack the installed libraries can follow, allocated memory is off by less than 0.1 % on
-# average and 0.6 % at most (tests/fit/test_simulate_rows.py); what the data decide, such as outliers, comes on top.
+# Over published runs whose stack the installed libraries can follow, allocated memory is off by less than 0.1 %
+# (tests/fit/test_simulate_rows.py); what the data decide, such as outliers, comes on top.
 MODEL_ERROR = 0.01
 # Phases of a recording that are shown as part of another.
 SHOWN_AS = {"adapter": "load", "workspace": "load", "held": "load", "inputs": "forward"}
@@ -41,9 +41,9 @@ def peaks(film: Film, settings: AllocatorConfig, capacity: int | None) -> dict[s
         capacity: Bytes PyTorch can have. A run that does not fit is replayed without a limit, because then how much it
             would need is what one wants to know.
     """
-    usage = replay(film.events, settings, capacity, film.cuts)
+    usage = replay(film.events, settings, capacity, film.cuts, film.empties)
     if usage.out_of_memory is not None:
-        usage = replay(film.events, settings, None, film.cuts)
+        usage = replay(film.events, settings, None, film.cuts, film.empties)
     found: dict[str, Peak] = {}
     for name, peak in zip(film.names, usage.sections, strict=True):
         shown = SHOWN_AS.get(name, name)

@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from engine.fit.simulate.batches import around_longest
+from engine.fit.simulate.extend import Irregular
 from engine.fit.simulate.trace import Trace
 
 _EARLIER = 1 << 40  # releases of what was allocated before the step: loading, or nothing
@@ -24,7 +26,8 @@ class Step:
         tail: Index of the event where the optimizer begins.
         before_tail: Allocations before that.
         allocations: Allocations in all.
-        left: What is still allocated at the end.
+        left: What it leaves for the next step to release.
+        takes_over: Index of the event where the step releases what the one before it left; None where it does not.
     """
 
     length: int
@@ -34,15 +37,17 @@ class Step:
     before_tail: int
     allocations: int
     left: tuple[int, ...]
+    takes_over: int | None = None
 
 
-def relative(trace: Trace, length: int, loaded: int) -> Step:
+def relative(trace: Trace, length: int, loaded: int, following: Trace | None = None) -> Step:
     """A recorded step, freed from its place in the recording.
 
     Args:
         trace: The step.
         length: Tokens each row was padded to.
         loaded: Allocations of loading; those of other steps are not this step's to release.
+        following: The trace after it, where part of what the step leaves stays for good, as the optimizer's states do.
     """
     events = array("q")
     allocations = 0
@@ -50,6 +55,7 @@ def relative(trace: Trace, length: int, loaded: int) -> Step:
     marks: list[tuple[int, str]] = []
     waiting = list(trace.marks)
     before_tail, tail = -1, -1
+    takes_over: int | None = None
     for index, event in enumerate(trace.events):
         while waiting and waiting[0][0] <= index:
             name = waiting.pop(0)[1]
@@ -67,9 +73,13 @@ def relative(trace: Trace, length: int, loaded: int) -> Step:
                 live.discard(local)
             elif trace.first_id + local < loaded:
                 events.append(-(_EARLIER + trace.first_id + local) - 1)
+            elif takes_over is None:
+                takes_over = len(events)
     if tail < 0:
         before_tail, tail = allocations, len(events)
-    return Step(length, events, tuple(marks), tail, before_tail, allocations, tuple(sorted(live)))
+    if following is not None:
+        live &= {-event - 1 - trace.first_id for event in following.events if event <= 0}
+    return Step(length, events, tuple(marks), tail, before_tail, allocations, tuple(sorted(live)), takes_over)
 
 
 @dataclass(slots=True)
@@ -81,12 +91,14 @@ class Film:
         cuts: Where phases begin.
         names: Which phase each stretch between cuts is; the first before any cut.
         allocated: Allocations so far.
+        empties: Where the training loop empties the allocator's cache.
     """
 
     events: array[int] = field(default_factory=lambda: array("q"))
     cuts: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=lambda: ["load"])
     allocated: int = 0
+    empties: set[int] = field(default_factory=set)
 
     def start(self, trace: Trace) -> None:
         """Loading, with the identities it was recorded with."""
@@ -155,6 +167,7 @@ class Reel:
         steps: Later steps by length.
         evaluation: One evaluation batch, if there is one.
         held: Sizes of buffers beside the model, such as those of several GPUs.
+        empties_cache: The training loop empties the allocator's cache between batches.
     """
 
     load: Trace
@@ -162,10 +175,12 @@ class Reel:
     steps: dict[int, Step]
     evaluation: Step | None = None
     held: tuple[int, ...] = ()
+    empties_cache: bool = False
+    _made: dict[int, Step] = field(default_factory=dict)
 
     def at(self, length: int) -> Step:
         """A step at this length, between the recorded ones where it was not recorded itself."""
-        known = self.steps.get(length)
+        known = self.steps.get(length) or self._made.get(length)
         if known is not None:
             return known
         lengths = sorted(self.steps)
@@ -176,9 +191,24 @@ class Reel:
         if index == 0:
             return above
         below = self.steps[lengths[index - 1]]
-        made = _between(below, above, length)
-        self.steps[length] = made
+        made = self._made[length] = _between(below, above, length)
         return made
+
+    def check(self) -> None:
+        """Every tensor is released once at most, in every recorded step.
+
+        Raises:
+            Irregular: The few layers did not stand for all of them.
+        """
+        for step in (self.first, *self.steps.values()):
+            gone = [event for event in step.events if event <= 0]
+            made = 0
+            for event in step.events:
+                made += event > 0
+                if event <= 0 and event >= -_EARLIER and -event - 1 >= made:
+                    raise Irregular("a tensor is released before it is made")
+            if len(gone) != len(set(gone)):
+                raise Irregular("a tensor is released twice")
 
     def run(self, lengths: Sequence[int]) -> Film:
         """A run whose batches have these lengths, in this order."""
@@ -193,10 +223,18 @@ class Reel:
             base = film.play(opening, end=opening.tail)
             film.play(self.first, start=self.first.tail, base=base)
         else:
-            film.play(self.first)
+            base = film.play(self.first)
+        left = self.first.left
         for length in lengths[1:]:
             step = self.at(length)
-            film.drop(film.play(step), step.left)
+            if self.empties_cache:
+                film.empties.add(len(film.events))
+            before, old = base, left
+            base = film.play(step, end=step.takes_over or 0)
+            film.drop(before, old)
+            film.play(step, start=step.takes_over or 0, base=base)
+            left = step.left
+        film.drop(base, left)
         if self.evaluation is not None:
             film.drop(film.play(self.evaluation), self.evaluation.left)
         return film
@@ -212,7 +250,16 @@ def _between(below: Step, above: Step, length: int) -> Step:
         if (small > 0) != (large > 0) or (small <= 0 and small != large):
             return above
         events.append(round(small + share * (large - small)) if small > 0 else large)
-    return Step(length, events, above.marks, above.tail, above.before_tail, above.allocations, above.left)
+    return Step(
+        length,
+        events,
+        above.marks,
+        above.tail,
+        above.before_tail,
+        above.allocations,
+        above.left,
+        above.takes_over if above.takes_over == below.takes_over else None,
+    )
 
 
 def anchors(lengths: Sequence[int], longest: int, batch: int, most: int = 4) -> tuple[int, ...]:
@@ -238,18 +285,27 @@ def anchors(lengths: Sequence[int], longest: int, batch: int, most: int = 4) -> 
     return tuple(sorted(wanted, reverse=True))
 
 
-def orders(lengths: Sequence[int], longest: int, steps: int, seeds: Sequence[int]) -> list[tuple[int, ...]]:
+def orders(
+    lengths: Sequence[int],
+    longest: int,
+    steps: int,
+    seeds: Sequence[int],
+    epochs: Sequence[Sequence[int]] = (),
+) -> list[tuple[int, ...]]:
     """Orders of batches to replay: the longest first, and as the data come, with the longest somewhere among them.
 
     Args:
         lengths: Lengths of the batches of the dataset, in any order; empty when all are alike.
         longest: The heaviest length.
         steps: Batches to replay in each order.
-        seeds: One shuffled order a seed.
+        seeds: One shuffled order a seed, where the real ones are not known.
+        epochs: The real orders.
     """
     if not lengths or set(lengths) == {longest}:
         return [(longest,) * max(2, min(steps, 3))]
     result: list[tuple[int, ...]] = [(longest, *sorted(lengths, reverse=True)[: steps - 1])]
+    if epochs:
+        return [*result, *(around_longest(epoch, steps) for epoch in epochs)]
     for seed in seeds:
         source = random.Random(seed)
         drawn = source.choices(list(lengths), k=steps - 1)

@@ -53,7 +53,7 @@ class Stepper:
         self.trainer = _trainer(built.model, setup)
         self.optimizer = _optimizer(built.model, setup)
         self.trained = [p for p in built.model.parameters() if p.requires_grad]
-        self._kept: torch.Tensor | None = None
+        self._kept: Any = None
         # cuBLAS takes a workspace for each thread's handle: the main thread's and the backward thread's.
         with recorder:
             recorder.mark("workspace")
@@ -90,18 +90,15 @@ class Stepper:
             for inputs in micro:
                 recorder.mark("forward")
                 recorder.forward_begins()
-                # A loop that never drops the last outputs holds them until the next ones are there.
-                last = self._outputs(batch, length) if self.stack.keeps_outputs else None
                 with torch.enable_grad():
                     loss = self._forward(dict(inputs), items)
-                del last
-                kept = self._kept
                 recorder.mark("backward")
                 recorder.backward_begins()
                 loss.backward()
                 recorder.backward_ends()
-                self._kept = None
-                del loss, kept
+                del loss
+                if not self.stack.keeps_last_outputs:
+                    self._kept = None
             recorder.mark("optimizer")
             self._own_gradients()
             recorder.by_owner = True
@@ -119,6 +116,7 @@ class Stepper:
         with _quiet(), recorder:
             recorder.mark("evaluation")
             recorder.forward_begins()
+            self._kept = None
             inputs = _inputs(batch, length)
             model.eval()
             with torch.no_grad():
@@ -133,14 +131,10 @@ class Stepper:
             from trl import SFTTrainer
 
             return SFTTrainer.compute_loss(self.trainer, self._call, inputs, num_items_in_batch=items)
-        loss, logits = self._call(**inputs, loss=self.stack.loss)
-        self._kept = logits if self.stack.keeps_outputs else None
+        loss, outputs = self._call(**inputs, loss=self.stack.loss)
+        # Where the loop never drops the last outputs, those of the batch before are released here.
+        self._kept = outputs if self.stack.keeps_outputs else None
         return loss
-
-    def _outputs(self, batch: int, length: int) -> torch.Tensor:
-        vocabulary = self.built.model.config.get_text_config().vocab_size
-        dtype = getattr(torch, self.setup.dtype)
-        return torch.empty((batch, length, vocabulary), dtype=dtype, device=META)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """``Accelerator.prepare_model``: autocast around the forward pass, its result in float32."""
