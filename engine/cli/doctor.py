@@ -17,18 +17,22 @@ def configure(parser: Parser) -> None:
     """Options of the verb."""
     parser.add_argument("--json", action="store_true", help="machine and findings as one JSON object")
     parser.add_argument(
-        "--deep", action="store_true", help="also run a small 4-bit computation with the installed libraries"
+        "--deep",
+        action="store_true",
+        help="also run a small 4-bit computation with the installed libraries, and ask the Hub whether it answers",
     )
 
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
     """Print machine and findings; exit code 2 when there is a problem."""
+    from engine.hub.doctor import diagnose as hub_findings
     from engine.machine.deep import deep_check
     from engine.machine.doctor import diagnose
     from engine.machine.probe import probe
 
     machine = probe(finetui_home())
     findings = list(diagnose(machine))
+    findings += hub_findings(ask=args.deep)
     if args.deep:
         findings.append(deep_check())
     bad = any(finding.severity == "problem" for finding in findings)

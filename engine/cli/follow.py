@@ -15,6 +15,7 @@ from engine.run.state import is_live, read_state
 
 POLL = 0.5  # seconds
 LINE_INTERVAL = 5.0  # seconds between progress lines
+DOWNLOAD_INTERVAL = 10.0  # seconds; downloads are long
 CODES = {"finished": 0, "stopped": 3, "died": 1}
 
 
@@ -26,7 +27,7 @@ def follow(run: RunDir, as_json: bool = False, from_start: bool = True) -> int:
     """
     reader = EventReader(run.events)
     progress = Progress()
-    last_line, last_step = 0.0, 0
+    last_line, last_step, last_download = 0.0, 0, 0.0
     try:
         while True:
             alive = is_live(run)
@@ -38,6 +39,9 @@ def follow(run: RunDir, as_json: bool = False, from_start: bool = True) -> int:
                         print(json.dumps(point, ensure_ascii=True), flush=True)
                 elif (line := describe(event)) is not None:
                     print(line, flush=True)
+                elif event["kind"] == "progress" and time.monotonic() - last_download >= DOWNLOAD_INTERVAL:
+                    last_download = time.monotonic()
+                    print(f"  {printable(event.get('words'), 300)}", flush=True)
             if not as_json and progress.step != last_step and time.monotonic() - last_line >= LINE_INTERVAL:
                 last_line, last_step = time.monotonic(), progress.step
                 print(progress_line(progress), flush=True)

@@ -15,6 +15,8 @@ from engine.errors import UserError
 VERBS = {
     "demo": "train the embedded tiny model, about a minute, no network needed",
     "fit": "predict the GPU memory of a run before it starts",
+    "hub": "find, check and download models and datasets of the Hugging Face Hub",
+    "data": "check and repair a dataset, count its tokens, see a row as the model does",
     "doctor": "check GPU, driver, libraries, memory and disks",
     "train": "start the run that a run.yaml describes",
     "runs": "list all runs",

@@ -7,11 +7,14 @@ import contextlib
 import sys
 from pathlib import Path
 
+from engine.advise.objectives import OBJECTIVES
+from engine.advise.reward_examples import example_scores, lines
 from engine.cli.main import Parser, Screen
 from engine.cli.watch import add_watch_options, watch
-from engine.config.draft import DEMO_RECIPE, Plan, default_name, prepare, start
+from engine.config.draft import DEMO, DEMO_RECIPE, Plan, default_name, prepare, start
 from engine.config.loading import load, rooted, validate
 from engine.config.schema import SECTIONS, RunConfig
+from engine.data.forms import PromptOnly
 from engine.data.sources import is_hub_id
 from engine.display import printable
 from engine.errors import UserError
@@ -35,7 +38,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--anyway", action="store_true", help="start even though the prediction says that it does not fit"
     )
-    parser.add_argument("--example", action="store_true", help="print an example run.yaml")
+    parser.add_argument(
+        "--example",
+        nargs="?",
+        const="demo",
+        metavar="RECIPE",
+        help="print an example run.yaml: the demo's, or a recipe such as dpo-lora",
+    )
     add_watch_options(parser)
     for section, model in SECTIONS.items():
         group = parser.add_argument_group(f"{section} settings")
@@ -46,7 +55,7 @@ def configure(parser: Parser) -> None:
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
     """Validate, complete, check that it fits, start, watch."""
     if args.example:
-        print(DEMO_RECIPE.read_text(encoding="utf-8"), end="")
+        print(example(args.example), end="")
         return 0
     overrides = {
         key: value
@@ -75,6 +84,8 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     plan = prepare(config, probe(), args.name or default_name(config), args.gpu)
     if args.dry_run:
         print(plan.yaml, end="")
+        if OBJECTIVES[plan.config.method.objective].form is PromptOnly:
+            print("\n".join(f"# {line}".rstrip() for line in lines(example_scores(plan.config))))
         return 0
     check_fit(plan, args.anyway)
     return watch(start(plan, numbered=args.name is None), args, screen)
@@ -92,6 +103,26 @@ def fetch_data(config: RunConfig) -> None:
     for spec in (*config.data.train_specs(), *config.data.eval_specs()):
         if is_hub_id(spec.path):
             files(spec.path, spec.config, spec.split, spec.revision, progress=progress_printer())
+
+
+def example(name: str) -> str:
+    """A recipe as text; its model and data are named by where they are, so that it runs wherever it is saved.
+
+    Raises:
+        UserError: There is no such recipe.
+    """
+    if name == "demo":
+        return DEMO_RECIPE.read_text(encoding="utf-8")
+    folder = DEMO.parent / "recipes"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise UserError(
+            f"There is no recipe called {printable(name, 40)!r}.",
+            "--example",
+            f"The recipes: {', '.join(known)}",
+        )
+    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.replace('"../demo', f'"{DEMO}').replace('"data/', f'"{folder}/data/')
 
 
 def check_fit(plan: Plan, anyway: bool) -> None:

@@ -11,6 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from engine.config.schema import SECTIONS, RunConfig, keys
+from engine.data.sources import is_hub_id
+from engine.data.templates.catalogue import family
 from engine.display import printable
 from engine.errors import UserError
 
@@ -98,7 +100,7 @@ def flag_value(key: str, raw: str) -> Any:
     """A command-line value: plain text for paths and names, YAML for the rest."""
     if key in ("train", "eval"):
         return [part for part in raw.split(",") if part]
-    if key in ("model_name_or_path", "model_revision", "chat_template"):
+    if key in ("model_name_or_path", "model_revision", "chat_template", "reward_file", "reward_pattern"):
         return raw
     try:
         return yaml.safe_load(raw)
@@ -122,7 +124,10 @@ def rooted(config: RunConfig, folder: Path) -> RunConfig:
         return str(path if path.is_absolute() else (folder / path).resolve())
 
     def sources(items: list[Any] | None) -> list[Any] | None:
-        return items and [item.model_copy(update={"path": root(item.path)}) for item in items]
+        return items and [
+            item if is_hub_id(item.path) else item.model_copy(update={"path": root(item.path)})
+            for item in items
+        ]
 
     name = config.model.model_name_or_path
     looks_local = name.startswith((".", "~", "/")) or (folder / name).exists()
@@ -135,8 +140,11 @@ def rooted(config: RunConfig, folder: Path) -> RunConfig:
             "data": config.data.model_copy(
                 update={"train": sources(config.data.train), "eval": sources(config.data.eval)}
             ),
+            "rewards": config.rewards
+            if config.rewards.reward_file is None
+            else config.rewards.model_copy(update={"reward_file": root(config.rewards.reward_file)}),
             "template": config.template
-            if template == "model"
+            if template == "model" or (family(template) is not None and not (folder / template).is_file())
             else config.template.model_copy(update={"chat_template": root(template)}),
         }
     )

@@ -8,23 +8,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.conflicts import first_conflict
+from engine.config.objective_sections import Generation, Preference, Rewards
+from engine.config.section import Section, setting
+from engine.data.sources import Spec, parse_mapping, spec_of
+
 ORDINARY_LENGTH = 1024  # tokens: holds an ordinary conversation, where the dataset has not been measured
-
-
-def setting(default: Any, help: str, unit: str = "", usual: str = "", **limits: Any) -> Any:
-    """A pydantic field with the words the wizard, ``--help`` and run.yaml show."""
-    return Field(default, description=help, json_schema_extra={"unit": unit, "usual": usual}, **limits)
-
-
-class Section(BaseModel):
-    """A group of settings; unknown keys are refused."""
-
-    model_config = ConfigDict(
-        extra="forbid", validate_default=False, protected_namespaces=(), hide_input_in_errors=True
-    )
 
 
 class Model(Section):
@@ -61,18 +53,75 @@ class Model(Section):
 
 
 class Source(Section):
-    """One dataset file."""
+    """One dataset."""
 
-    path: str = setting(..., "A JSONL, JSON, CSV, TSV, Parquet or text file.", min_length=1)
+    path: str = setting(
+        ...,
+        "A file or folder (JSONL, JSON, CSV, TSV, Parquet, Arrow, text, also compressed), or the id of a Hub dataset such as "
+        "trl-lib/tldr. #1000 behind it takes 1000 rows at random.",
+        min_length=1,
+    )
+    config: str | None = setting(None, "Which one, of a Hub dataset that comes in several configurations.")
+    split: str | None = setting(None, "Part to read, such as train or test; train where there are several.")
+    revision: str | None = setting(None, "Branch, tag or commit of a Hub dataset.")
+    sample: int | None = setting(None, "Take so many rows, drawn at random; all without it.", "rows", ge=1)
+    weight: float = setting(
+        1.0,
+        "How often each row is used: 2 uses each twice, 0.5 uses half of them.",
+        usual="0.5 to 3",
+        gt=0,
+        le=100,
+    )
+    mapping: dict[str, str] | None = setting(
+        None, "Columns assigned by hand, such as {prompt: Frage, completion: Antwort}."
+    )
+    format: str | None = setting(
+        None, "How rows are read, where finetui should not decide it: alpaca, chosen, ... (docs/datasets.md)."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"path": value}
+        if not isinstance(value, dict) or not isinstance(value.get("path"), str):
+            return value
+        written = spec_of(value["path"])
+        parts = {"sample": written.sample, "config": written.config, "split": written.split}
+        said = {key: part for key, part in parts.items() if part is not None and value.get(key) is None}
+        return {**value, **said, "path": written.path}
+
+    @field_validator("mapping", mode="before")
+    @classmethod
+    def _by_hand(cls, value: Any) -> Any:
+        return parse_mapping(value) if isinstance(value, str) else value
+
+    def spec(self, data: Data) -> Spec:
+        """The source with what the section says for all of them."""
+        return Spec(
+            self.path,
+            self.config,
+            self.split,
+            self.revision,
+            self.sample,
+            self.weight,
+            dict(self.mapping or data.mapping),
+            None if (format := self.format or data.format) == "auto" else format,
+        )
 
 
 class Data(Section):
     """What the model learns from."""
 
-    train: list[Source] = setting(..., "The files with training rows.", min_length=1)
+    train: list[Source] = setting(
+        ...,
+        "The datasets with training rows: files, folders or Hub ids; #1000 behind one takes 1000 of its rows. In run.yaml each "
+        "may also have config, split, revision, sample, weight, mapping and format.",
+        min_length=1,
+    )
     eval: list[Source] | None = setting(
         None,
-        "Files with rows held out for evaluation. Without them, a share of the training rows is held out.",
+        "Datasets with rows held out for evaluation. Without them, a share of the training rows is held out.",
     )
     eval_fraction: float = setting(
         0.05,
@@ -81,38 +130,87 @@ class Data(Section):
         ge=0,
         le=0.5,
     )
+    mapping: dict[str, str] = setting(
+        {},
+        "Columns assigned by hand, for all datasets that have no mapping of their own: prompt=Frage,completion=Antwort.",
+    )
+    format: str = setting(
+        "auto",
+        "How rows are read, for all datasets that have no format of their own: a shape such as alpaca, or a conversion such as "
+        "chosen (learn only the chosen answers of preference pairs). auto recognises it.",
+    )
 
     @field_validator("train", "eval", mode="before")
     @classmethod
-    def _plain_path(cls, value: Any) -> Any:
-        items = [value] if isinstance(value, str | dict) else value
-        return (
-            [{"path": item} if isinstance(item, str) else item for item in items]
-            if isinstance(items, list)
-            else items
-        )
+    def _several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | dict) else value
+
+    @field_validator("mapping", mode="before")
+    @classmethod
+    def _by_hand(cls, value: Any) -> Any:
+        return parse_mapping(value) if isinstance(value, str) else value
+
+    def train_specs(self) -> list[Spec]:
+        """The training sources, complete."""
+        return [source.spec(self) for source in self.train]
+
+    def eval_specs(self) -> list[Spec]:
+        """The evaluation sources, complete."""
+        return [source.spec(self) for source in self.eval or ()]
 
 
 class Template(Section):
     """How a conversation becomes text, and which part of it is learnt."""
 
     chat_template: str = setting(
-        "model", "'model' for the model's own chat template, or the path of a .jinja file."
+        "model",
+        "'model' for the model's own chat template, the name of a known one such as chatml or llama3, or the path of a "
+        ".jinja file. A model without one of its own gets one that fits.",
+        min_length=1,
     )
     assistant_only_loss: bool = setting(
         True, "Learn only what the assistant says. Switch off to learn the questions too."
+    )
+    allow_bad_template: bool = setting(
+        False,
+        "Start although the check of the template says that nothing useful would be learnt, or never how to stop.",
     )
 
 
 class Method(Section):
     """How the model is taught."""
 
-    objective: Literal["sft"] = setting(
-        "sft", "What is learnt: sft = imitate the answers in the dataset (supervised fine-tuning)."
+    objective: Literal["sft", "cpt", "dpo", "kto", "orpo", "reward", "grpo", "rloo"] = setting(
+        "sft",
+        "What is learnt. sft: imitate answers. cpt: go on reading raw text. dpo: prefer the better of two answers. kto: learn "
+        "from answers marked good or bad. orpo: imitate and prefer at once. reward: score answers. grpo, rloo: make up answers "
+        "and learn from their rewards.",
     )
-    tuning: Literal["full", "lora"] = setting(
+    tuning: Literal["full", "freeze", "lora"] = setting(
         "lora",
-        "lora trains small added matrices and leaves the model as it is; full changes every weight and needs several times the memory.",
+        "lora trains small added matrices and leaves the model as it is; freeze trains its last layers only (transfer learning); "
+        "full changes every weight and needs several times the memory.",
+    )
+    freeze_trainable_layers: int | None = setting(
+        None,
+        "With tuning freeze: how many of the last layers are trained. More learns more and needs more memory.",
+        "layers",
+        "2 to a quarter of the model",
+        ge=1,
+        le=1000,
+    )
+    loss_type: str | None = setting(
+        None,
+        "Which form of the objective's loss. dpo: sigmoid, ipo, hinge, robust, exo_pair, apo_zero, apo_down, sigmoid_norm. kto: "
+        "kto, apo_zero_unpaired. grpo: dapo, grpo, dr_grpo, bnpo. sft, cpt: nll, dft. The first of each is the usual one.",
+    )
+    beta: float | None = setting(
+        None,
+        "How strongly the model is held to what it was before. Higher keeps it closer and learns less; too low and answers fall "
+        "apart. In orpo: how much preferring counts beside imitating. In grpo 0 saves the comparison altogether.",
+        usual="0.1 for dpo, kto, orpo; 0 to 0.05 for grpo, rloo",
+        ge=0,
+        le=100,
     )
 
 
@@ -147,6 +245,20 @@ class Lora(Section):
     use_dora: bool = setting(
         False, "DoRA: learn size and direction apart; slightly better at small ranks, slower."
     )
+    loraplus_lr_ratio: float | None = setting(
+        None,
+        "LoRA+: the second matrix of each adapter learns so many times faster than the first. Learns sooner on hard tasks; "
+        "then halve the learning rate. Without it both learn at the same rate.",
+        usual="2 to 16",
+        ge=1,
+        le=1000,
+    )
+    lora_modules_to_save: list[str] = setting(
+        [],
+        "Layers trained whole beside the adapter, such as [embed_tokens]. They cost the memory of full fine-tuning, each for "
+        "itself. Tokens that a chat template adds are learnt without it.",
+        max_length=20,
+    )
 
 
 class Training(Section):
@@ -180,7 +292,7 @@ class Training(Section):
     learning_rate: float | None = setting(
         None,
         "How large each change is. Too high: the loss jumps or explodes. Too low: nothing is learnt.",
-        usual="2e-4 for LoRA, 2e-5 for full",
+        usual="2e-4 for LoRA, 2e-5 for full; dpo, kto, grpo, rloo a tenth to a twentieth",
         gt=0,
         le=1,
     )
@@ -215,6 +327,18 @@ class Training(Section):
     gradient_checkpointing: bool | None = setting(
         None, "Recompute instead of remember: much less memory for about 20 to 30 % more time."
     )
+    neftune_noise_alpha: float | None = setting(
+        None,
+        "NEFTune: add noise of this size to the inputs while training, so that answers are learnt less by heart. Costs nothing; "
+        "helps style and chat, may hurt facts.",
+        usual="5 to 15",
+        gt=0,
+        le=100,
+    )
+    use_liger_kernel: bool = setting(
+        False,
+        "Liger's fused GPU kernels: less memory and somewhat faster. They need a CUDA card and the package liger-kernel.",
+    )
     seed: int = setting(42, "The same seed gives the same run.", ge=0, le=2**32 - 1)
     num_processes: int | None = setting(None, "How many GPUs train together.", ge=1, le=64)
     sharding: Literal["ddp", "fsdp"] | None = setting(
@@ -243,6 +367,30 @@ class Watch(Section):
     sample_max_new_tokens: int = setting(96, "Longest such answer.", "tokens", ge=1, le=4096)
 
 
+class Healing(Section):
+    """What finetui may change by itself so that a run goes on; every change is said in words and kept in changes.json."""
+
+    heal: bool = setting(
+        True,
+        "Out of memory: go on from the last checkpoint with a smaller batch at once and as many more of them added up, so that "
+        "what is learnt stays the same; then with gradient checkpointing.",
+    )
+    allow_shorter: bool = setting(
+        False,
+        "Out of memory although the batch is 1 and checkpointing is on: also halve max_length, which cuts off long rows.",
+    )
+    on_nan: Literal["stop", "restore"] = setting(
+        "stop",
+        "When the loss is no number any more, is zero, or explodes. stop: end at the last good checkpoint. restore: go back to "
+        "it and on with a quarter of the learning rate, or with bfloat16 or float32 in place of float16.",
+    )
+    probe: bool = setting(
+        True,
+        "On a GPU: take the longest rows through two steps before training, show the measured memory beside the predicted, and "
+        "raise a batch that finetui chose where there is room. Takes some seconds and changes nothing that is learnt.",
+    )
+
+
 class RunConfig(Section):
     """A whole run."""
 
@@ -251,32 +399,19 @@ class RunConfig(Section):
     template: Template = Field(default_factory=Template)
     method: Method = Field(default_factory=Method)
     lora: Lora = Field(default_factory=Lora)
+    preference: Preference = Field(default_factory=Preference)
+    rewards: Rewards = Field(default_factory=Rewards)
+    generation: Generation = Field(default_factory=Generation)
     training: Training = Field(default_factory=Training)
     watch: Watch = Field(default_factory=Watch)
+    healing: Healing = Field(default_factory=Healing)
 
     @model_validator(mode="after")
     def _possible(self) -> RunConfig:
-        if self.model.load_in_4bit and self.model.load_in_8bit:
-            raise PydanticCustomError(
-                "combination", "load_in_4bit and load_in_8bit exclude each other", {"key": "load_in_8bit"}
-            )
-        if self.method.tuning == "full" and (self.model.load_in_4bit or self.model.load_in_8bit):
-            key = "load_in_4bit" if self.model.load_in_4bit else "load_in_8bit"
-            raise PydanticCustomError(
-                "combination",
-                "quantized weights cannot be trained fully: choose tuning lora, or no quantization",
-                {"key": key},
-            )
-        if self.training.sharding == "fsdp" and (self.model.load_in_4bit or self.model.load_in_8bit):
-            raise PydanticCustomError(
-                "combination",
-                "a quantized model cannot be split between cards here: choose ddp, or no quantization",
-                {"key": "sharding"},
-            )
-        if self.training.max_steps == 0:
-            raise PydanticCustomError(
-                "combination", "max_steps 0 trains nothing: use -1 for no limit", {"key": "max_steps"}
-            )
+        problem = first_conflict(self)
+        if problem is not None:
+            key, words = problem
+            raise PydanticCustomError("combination", words, {"key": key})
         return self
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from engine.advise.objectives import OBJECTIVES, OWN_SETTINGS
 from engine.config.schema import SECTIONS, RunConfig
 from engine.display import printable
 
@@ -24,9 +25,13 @@ def to_yaml(config: RunConfig, reasons: Mapping[str, str] | None = None) -> str:
     """
     reasons = reasons or {}
     lines = ["# A finetui run. Repeat it anywhere with: finetui train -c run.yaml"]
+    own = OBJECTIVES[config.method.objective].settings
     for section, model in SECTIONS.items():
-        lines += ["", f"{section}:"]
         values = getattr(config, section).model_dump(mode="json", exclude_none=True)
+        values = {key: value for key, value in values.items() if key not in OWN_SETTINGS or key in own}
+        if not values:
+            continue  # only settings of other objectives
+        lines += ["", f"{section}:"]
         for key in model.model_fields:
             if key in values:
                 reason = f"  # {printable(reasons[key], 300)}" if key in reasons else ""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, Literal, NoReturn
 
-from engine.data.reading import Progress, Row, as_row, bad_utf8, lines
-from engine.data.shapes import CONVERSATION_COLUMNS
-from engine.display import printable
+from engine.data.json_object import rows_inside
+from engine.data.reading import Damage, Item, Progress, as_row
+from engine.data.streams import LONGEST_LINE, TextDecoder, lines, open_stream, too_long
 from engine.errors import UserError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -34,78 +34,105 @@ _WORDS = {
 }
 
 
-def jsonl_rows(path: Path, progress: Progress) -> Iterator[Row]:
-    """One object a line; blank lines are passed over. Streams.
-
-    Raises:
-        UserError: With the line and column of what is wrong.
-    """
+def jsonl_items(path: Path, progress: Progress) -> Iterator[Item]:
+    """One value a line; blank lines are passed over. Streams."""
+    loads = json.loads
     for number, text in lines(path, progress):
-        if not text.strip():
-            continue
         try:
-            value = json.loads(text.rstrip("\r\n"))
-        except json.JSONDecodeError as error:
-            broken(path, error.msg, number, error.colno)
+            value = loads(text)
+        except json.JSONDecodeError:
+            if text.strip():
+                yield number, _damage_of(text.rstrip("\r\n"))
+            continue
         except (ValueError, RecursionError) as error:
-            broken(path, str(error).partition(":")[0], number, 1)
-        yield as_row(value, path, number, "line")
+            yield number, broken(str(error).partition(":")[0], 1)
+            continue
+        yield number, value if type(value) is dict else as_row(value)
 
 
-def array_rows(path: Path, progress: Progress) -> Iterator[Row]:
-    """The objects of one JSON array, with the line each starts in. Streams, so a preview need not read it all.
+def _damage_of(line: str) -> Damage:
+    """What is wrong with a line, seen without its line end, which would be taken for a part of it."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return broken(error.msg, error.colno)
+    return broken("Extra data", len(line))
 
-    Raises:
-        UserError: With the line and column of what is wrong.
+
+def value_items(path: Path, progress: Progress) -> Iterator[Item]:
+    """The values of one JSON array, or values written one after the other, with the line each starts in. Streams.
+
+    After a broken value it goes on with the next line that begins like the first value did; where the values are not
+    on lines of their own, the rest cannot be told apart and is given up.
     """
-    size = path.stat().st_size
     decoder = json.JSONDecoder()
-    with path.open("rb") as stream:
-        window = _Window(path, stream)
+    with open_stream(path, progress) as stream:
+        window = _Window(path, stream, progress)
         window.skip_space()
-        window.pos += 1  # the opening bracket, which the caller has seen
-        window.skip_space()
-        done = window.char() == "]"
+        in_list = window.char() == "["
+        if in_list:
+            window.pos += 1
+            window.skip_space()
+        indent = window.indent()
+        done = in_list and window.char() == "]"
         while not done:
             try:
                 value, end = decoder.raw_decode(window.text, window.pos)
             except (ValueError, RecursionError) as error:
                 start = window.pos
-                if window.grow():
+                if _may_go_on(error, window) and window.grow():
                     continue
                 message, ahead = str(error).partition(":")[0], 0
                 if isinstance(error, json.JSONDecodeError):
                     message, ahead = error.msg, error.pos - start
-                broken(path, message, *window.place(window.pos + ahead))
+                line, _ = window.place(window.pos)
+                at, column = window.place(window.pos + ahead)
+                yield (at, broken(message, column)) if at == line else (line, broken(message, None, at))
+                if indent is None or not window.skip_to(indent, ahead):
+                    return
+                continue
             line, _ = window.place(window.pos)
             window.pos = end
-            progress.bytes = min(size, window.used())
-            yield as_row(value, path, line, "line")
+            if progress.position is None:
+                progress.counted = window.used()
+            yield line, as_row(value)
             window.skip_space()
-            if window.char() != ",":
+            if window.char() == ",":
+                window.pos += 1
+                window.skip_space()
+            elif in_list or not window.char():
                 break
-            window.pos += 1
-            window.skip_space()
-        if window.char() != "]":
-            problem = "the list is not closed, or a comma is missing between two rows"
-            broken(path, problem, *window.place(window.pos))
-        window.pos += 1
+        if in_list and window.char() != "]":
+            line, column = window.place(window.pos)
+            yield line, broken("the list is not closed, or a comma is missing between two rows", column)
+            return
+        window.pos += in_list
         window.skip_space()
         if window.char():
-            broken(path, "there is text after the end of the list", *window.place(window.pos))
-        progress.bytes = size
+            line, column = window.place(window.pos)
+            yield line, broken("there is text after the end of the list", column)
+
+
+def _may_go_on(error: Exception, window: _Window) -> bool:
+    """The value may only look broken because it is not all in memory yet."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    left = len(window.text) - error.pos
+    return left < 100 or (error.msg.startswith("Unterminated") and len(window.text) < LONGEST_LINE)
 
 
 class _Window:
     """The part of a file's text that is in memory, and the place in it."""
 
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, progress: Progress) -> None:
         self.text = ""
         self.pos = 0
         self._path, self._stream = path, stream
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")()
+        head = stream.peek(4096) if isinstance(stream, io.BufferedReader) else b""
+        self._decoder = TextDecoder(head, progress)
+        self._read = len(stream.read(self._decoder.bom))
         self._line, self._line_start, self._counted = 1, 0, 0  # line at _counted, and where that line starts
-        self._read, self._chunk = 0, _CHUNK
+        self._chunk = _CHUNK
 
     def char(self) -> str:
         """The character at the place; empty at the end of the file."""
@@ -117,6 +144,24 @@ class _Window:
             self.pos = match.end() if match else self.pos
             if self.pos < len(self.text) or not self.grow():
                 return
+
+    def indent(self) -> str | None:
+        """The white space before the value at the place, where the value begins a line."""
+        start = self.text.rfind("\n", 0, self.pos) + 1
+        before = self.text[start : self.pos]
+        return f"\n{before}{self.char()}" if start and not before.strip() else None
+
+    def skip_to(self, beginning: str, ahead: int) -> bool:
+        """Go on behind the place to a line that begins so. False where none does."""
+        self.pos += max(ahead, 1)
+        while True:
+            found = self.text.find(beginning, max(0, self.pos - len(beginning) + 1))
+            if found >= 0:
+                self.pos = found + len(beginning) - 1
+                return True
+            self.pos = max(self.pos, len(self.text) - len(beginning))
+            if not self.grow():
+                return False
 
     def place(self, pos: int) -> tuple[int, int]:
         """Line and column, counted from 1; never before a place asked for earlier."""
@@ -132,17 +177,19 @@ class _Window:
         return self._read - (len(self.text) - self.pos)
 
     def grow(self) -> bool:
-        """Read on, and forget what lies before the place. False at the end of the file."""
+        """Read on, and forget what lies before the place. False at the end of the file.
+
+        Raises:
+            UserError: The value at the place is longer than fits.
+        """
         self.place(self.pos)
+        if len(self.text) - self.pos > LONGEST_LINE:
+            too_long(self._path, self._line)
         raw = self._stream.read(self._chunk)
         # A row longer than a chunk is tried again with twice as much, so that long rows stay cheap.
         self._chunk = self._chunk * 2 if self.pos == 0 and self.text else _CHUNK
         self._read += len(raw)
-        try:
-            more = self._decode.decode(raw, final=not raw)
-        except UnicodeDecodeError as error:
-            line, _ = self.place(len(self.text))
-            bad_utf8(self._path, line + error.object[: error.start].count(b"\n"))
+        more = self._decoder.decode(raw, final=not raw)
         self.text = self.text[self.pos :] + more
         self._line_start -= self.pos
         self._counted -= self.pos
@@ -150,57 +197,64 @@ class _Window:
         return bool(raw)
 
 
-def object_rows(path: Path) -> list[Row]:
-    """A whole file that is one object: the array inside it, or the object itself as the only row.
+def object_items(path: Path, progress: Progress, part: str | None) -> list[Item]:
+    """A whole file that is one object: the rows inside it, or the object itself as the only row.
+
+    Args:
+        path: The file.
+        progress: Told what was found.
+        part: Name of the list to take where there are several.
 
     Raises:
-        UserError: Not valid JSON, or several arrays of objects inside.
+        UserError: Not valid JSON, or several lists of rows inside and none of them named.
     """
-    value = _whole(path)
+    value = _whole(path, progress)
     if not isinstance(value, dict):
-        return [as_row(value, path, 1, "line")]
-    arrays = {
-        key: item
-        for key, item in value.items()
-        if isinstance(item, list) and item and isinstance(item[0], dict)
-    }
-    if not arrays or any(key.lower() in CONVERSATION_COLUMNS for key in arrays):
-        return [(1, value)]
-    if len(arrays) > 1:
-        raise UserError(
-            f"The file is one JSON object with {len(arrays)} lists of rows inside: {printable(', '.join(arrays), 200)}.",
-            printable(path, 300),
-            "Save the rows you want as JSONL, one object a line, or as one list: [ {...}, {...} ].",
-        )
-    rows = next(iter(arrays.values()))
-    return [as_row(item, path, number, "row") for number, item in enumerate(rows, 1)]
-
-
-def is_whole_object(path: Path) -> bool:
-    """The file is one JSON object, spread over several lines."""
-    try:
-        return isinstance(_whole(path), dict)
-    except UserError:
-        return False
-
-
-def broken(path: Path, message: str, line: int, column: int) -> NoReturn:
-    """The error for text that is not JSON."""
-    words = _WORDS.get(message.removesuffix(": "), message[:1].lower() + message[1:])
-    raise UserError(
-        f"Line {line} is not valid JSON: {words}.",
-        f"{printable(path, 300)}, line {line}, column {column}",
-        _HINT,
+        return [(1, as_row(value))]
+    inside = rows_inside(value, path, progress, part)
+    return (
+        [(1, value)] if inside is None else [(number, as_row(item)) for number, item in enumerate(inside, 1)]
     )
 
 
-def _whole(path: Path) -> Any:
-    raw = path.read_bytes()
+def layout_of(path: Path) -> Literal["object", "several", "broken"]:
+    """A file is one JSON object over several lines, several of them, or neither."""
     try:
-        return json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        bad_utf8(path, raw.count(b"\n", 0, error.start) + 1)
+        return "object" if isinstance(_whole(path, Progress()), dict) else "broken"
+    except UserError as error:
+        return "several" if _WORDS["Extra data"] in error.what else "broken"
+
+
+def continues(line: str) -> bool:
+    """A line is the beginning of a JSON value that goes on in the next line."""
+    text = line.strip()
+    try:
+        json.loads(text)
     except json.JSONDecodeError as error:
-        broken(path, error.msg, error.lineno, error.colno)
+        return error.pos >= len(text) - 1
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
+def broken(message: str, column: int | None, line: int | None = None) -> Damage:
+    """Text that is not JSON, in words; `line` says where inside a row of many lines."""
+    words = _WORDS.get(message.removesuffix(": "), message[:1].lower() + message[1:])
+    return Damage(f"is not valid JSON: {words}{f' in line {line}' if line else ''}", _HINT, column)
+
+
+def _whole(path: Path, progress: Progress) -> Any:
+    with open_stream(path) as stream:
+        raw = stream.read()
+    decoder = TextDecoder(raw[:4096], progress)
+    text = decoder.decode(raw[decoder.bom :], final=True)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        _raise(path, error.msg, error.lineno, error.colno)
     except (ValueError, RecursionError) as error:
-        broken(path, str(error).partition(":")[0], 1, 1)
+        _raise(path, str(error).partition(":")[0], 1, 1)
+
+
+def _raise(path: Path, message: str, line: int, column: int) -> NoReturn:
+    raise broken(message, column).error(path, f"line {line}")

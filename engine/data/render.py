@@ -1,7 +1,7 @@
 """The X-ray: what a row looks like to the model, token by token, and which tokens it learns. Needs no torch.
 
-It reads ``tokenizer.json`` and the chat template of a model folder and does what the trainer does, so that what the
-screen shows is what is trained.
+It reads ``tokenizer.json`` and the chat template of a model folder and writes rows with the code the trainer uses, so
+that what the screen shows is what is trained.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import presets
-from engine.data.chat import ChatTemplate, Span
+from engine.data.templates.learnt import MASK_WORDS, Learnt, MaskSource, Writer, mask_of
+from engine.data.templates.marks import end_ids
+from engine.data.templates.source import TemplateSource, find_template
 from engine.display import printable
 from engine.errors import UserError
 from engine.models.chat_template import read_chat_template, read_json
@@ -22,15 +22,10 @@ from engine.models.chat_template import read_chat_template, read_json
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-MaskSource = Literal["generation tags", "training copy of the template", "prefixes", "whole text"]
-MASK_WORDS: dict[MaskSource, str] = {
-    "generation tags": "The template itself marks what the assistant says.",
-    "training copy of the template": "The template is a well-known one; its copy for training marks what the assistant says.",
-    "prefixes": "The template does not mark what the assistant says; it is found by comparing the text with and without "
-    "each answer.",
-    "whole text": "Every token is learnt.",
-}
-_NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+__all__ = ["MASK_WORDS", "MaskSource", "Renderer", "XRay"]
+
+NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""Tokens a tokenizer gives names to; templates read them by these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +42,7 @@ class XRay:
         stops: The model learns to end its answer.
         kept: How many tokens fit into the length limit; the rest is cut off in training.
         problems: Sentences on what is wrong with the row.
+        ends: Numbers of the tokens that end a turn.
     """
 
     tokens: tuple[tuple[str, bool], ...]
@@ -57,50 +53,75 @@ class XRay:
     stops: bool
     kept: int
     problems: tuple[str, ...]
+    ends: frozenset[int] = frozenset()
 
     @property
     def mask(self) -> tuple[bool, ...]:
         """For each token, whether it is learnt."""
         return tuple(trained for _, trained in self.tokens)
 
+    @property
+    def learnt(self) -> int:
+        """How many tokens are learnt within the length limit."""
+        return sum(trained for _, trained in self.tokens[: self.kept])
+
 
 class Renderer:
     """The tokenizer and chat template of one model.
 
     Attributes:
-        template: The template conversations are written with; ``None`` where the model has none and texts are trained.
-        template_source: Where it comes from, in words.
+        source: Which template is used, and why.
+        template_source: Its name for people.
+        added: Tokens the template needs that the model did not have; the trainer adds them too.
+        template: The compiled template.
+        tokenizer: The model's tokenizer, with those tokens.
+        named: The tokens with names, such as ``eos_token``.
     """
 
-    def __init__(self, folder: str | Path, chat_template: str = "model") -> None:
+    def __init__(self, folder: str | Path, chat_template: str = "model", model: str = "") -> None:
         """Read a model folder.
 
         Args:
             folder: The folder with ``tokenizer.json`` and ``tokenizer_config.json``.
-            chat_template: ``model`` for the model's own (ChatML where it has none), or the path of a Jinja file.
+            chat_template: ``model`` for the model's own (a fitting one where it has none), a name of the catalogue, or
+                the path of a Jinja file.
+            model: The model's id, where that is not its folder.
 
         Raises:
-            UserError: A file is missing or damaged.
+            UserError: A file is missing or damaged, or there is no such template.
         """
         self._folder = Path(folder)
         config = read_json(self._folder / "tokenizer_config.json")
         if "added_tokens_decoder" not in config:  # older models keep the names in a file of their own
             config |= read_json(self._folder / "special_tokens_map.json")
-        self._named = {name: text for name in _NAMED_TOKENS if (text := _content(config.get(name)))}
-        self._tokenizer = _load_tokenizer(self._folder, config, self._named)
-        source, self.template_source = _template(self._folder, chat_template)
-        self.template = ChatTemplate(source, self.template_source)
-        self._training = self.template if self.template.has_tags else _training_copy(self.template)
-        decoder = self._tokenizer.get_added_tokens_decoder()
-        self._special_ids = {number for number, token in decoder.items() if token.special}
+        self.named = {name: text for name in NAMED_TOKENS if (text := _content(config.get(name)))}
+        self.tokenizer = _load_tokenizer(self._folder, config, self.named)
+        self.source = find_template(chat_template, read_chat_template(self._folder), model or str(folder))
+        self.template_source = self.source.title
+        self.added = self.source.missing(self._whole_tokens())
+        if self.added:
+            _add_special(self.tokenizer, self.added)
+        if self.source.ends and not self.source.own:
+            self.named["eos_token"] = self.source.ends[0]
+        self.writer, self._ends = writer_for(self.source, self.named, self._whole_tokens())
+        self.template = self.writer.template
 
-    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = False) -> str:
+    def _whole_tokens(self) -> dict[str, int]:
+        """Tokens that are never cut into pieces, with their ids."""
+        return {token.content: number for number, token in self.tokenizer.get_added_tokens_decoder().items()}
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
         """Write a conversation as the text the model sees.
 
         Raises:
             UserError: The template refuses it.
         """
-        return self.template.render(messages, self._named, add_generation_prompt)[0]
+        return self.writer.text(messages, add_generation_prompt, tools)
 
     def xray(
         self, row: Mapping[str, Any], max_length: int | None = None, assistant_only_loss: bool = True
@@ -108,67 +129,39 @@ class Renderer:
         """Look at one row.
 
         Args:
-            row: ``{"messages": [...]}`` or ``{"text": ...}``.
+            row: ``{"messages": [...]}``, perhaps with ``tools``, or ``{"text": ...}``.
             max_length: Length limit of the training in tokens.
             assistant_only_loss: Only what the assistant says is learnt; texts are always learnt whole.
 
         Raises:
             UserError: The template refuses the conversation.
         """
-        if "messages" not in row:
+        if "text" in row and "messages" not in row:
             return self._xray_text(str(row["text"]), max_length)
+        if "messages" not in row:
+            raise UserError(
+                "This row is neither a conversation nor a text, so there is no one text to show.",
+                printable(", ".join(map(str, row)), 200),
+                "Rows with several answers are checked when the training starts.",
+            )
         messages: Sequence[Mapping[str, Any]] = row["messages"]
-        problems: list[str] = []
-        source: MaskSource
-        if not assistant_only_loss:
-            text, spans, source = self.render(messages), None, "whole text"
-        elif self._training is not None:
-            text, spans = self._training.render(messages, self._named)
-            source = "generation tags" if self._training is self.template else "training copy of the template"
-        else:
-            text, spans, source = *self._prefix_spans(messages, problems), "prefixes"
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        if spans is None:
-            mask = [True] * len(encoding.ids)
-        elif source == "prefixes":
-            mask = [
-                any(start < right and left < end for start, end in spans) for left, right in encoding.offsets
-            ]
-        else:
-            mask = _mask_like_transformers(encoding, spans)
-        problems += _dropped_turns(messages, text)
-        return self._finish(list(encoding.ids), _pieces(encoding, text), mask, source, max_length, problems)
+        learnt = self.writer.learnt(messages, row.get("tools"), assistant_only_loss)
+        encoding = self.tokenizer.encode(learnt.text, add_special_tokens=False)
+        mask = mask_of(encoding.offsets, learnt.spans)
+        problems = [*learnt.problems, *left_out(messages, learnt)]
+        return self._finish(
+            list(encoding.ids), _pieces(encoding, learnt.text), mask, learnt.source, max_length, problems
+        )
 
     def _xray_text(self, text: str, max_length: int | None) -> XRay:
-        encoding = self._tokenizer.encode(text)
+        encoding = self.tokenizer.encode(text)
         ids, pieces = list(encoding.ids), _pieces(encoding, text)
-        end = self._named.get("eos_token")
-        end_id = self._tokenizer.token_to_id(end) if end else None
+        end = self.named.get("eos_token")
+        end_id = self.tokenizer.token_to_id(end) if end else None
         if end is not None and end_id is not None and (not ids or ids[-1] != end_id):
             ids.append(end_id)
             pieces.append(end)
         return self._finish(ids, pieces, [True] * len(ids), "whole text", max_length, [])
-
-    def _prefix_spans(
-        self, messages: Sequence[Mapping[str, Any]], problems: list[str]
-    ) -> tuple[str, list[Span]]:
-        """Find the answers without tags: what each one adds to the text that asks for it."""
-        full = self.render(messages)
-        spans: list[Span] = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            before = self.render(messages[:index], add_generation_prompt=True)
-            after = self.render(messages[: index + 1])
-            if full.startswith(before) and full.startswith(after) and len(after) > len(before):
-                # A line break after the end of the turn belongs to the next turn.
-                spans.append((len(before), len(before) + len(after[len(before) :].rstrip("\n"))))
-            else:
-                problems.append(
-                    f"The answer in turn {index + 1} is written differently when the conversation goes on, so it cannot be "
-                    "told apart and is not learnt."
-                )
-        return full, spans
 
     def _finish(
         self,
@@ -182,9 +175,9 @@ class Renderer:
         kept = len(ids) if max_length is None else min(len(ids), max_length)
         trained = sum(mask)
         learnt = [number for number, bit in zip(ids[:kept], mask[:kept], strict=True) if bit]
-        stops = self._ends(learnt)
-        bos = self._named.get("bos_token")
-        if bos and len(ids) > 1 and ids[0] == ids[1] == self._tokenizer.token_to_id(bos):
+        stops = self._stops(learnt)
+        bos = self.named.get("bos_token")
+        if bos and len(ids) > 1 and ids[0] == ids[1] == self.tokenizer.token_to_id(bos):
             problems.append(f"The start token {bos} is there twice.")
         if kept < len(ids):
             problems.append(
@@ -198,16 +191,62 @@ class Renderer:
         elif not stops:
             problems.append("The end of the answer is not learnt, so the model may not know when to stop.")
         tokens = tuple(zip(pieces, mask, strict=True))
-        return XRay(tokens, tuple(ids), trained, len(ids), source, stops, kept, tuple(problems))
+        ends = frozenset(self._ends)
+        return XRay(tokens, tuple(ids), trained, len(ids), source, stops, kept, tuple(problems), ends)
 
-    def _ends(self, learnt: Sequence[int]) -> bool:
+    def _stops(self, learnt: Sequence[int]) -> bool:
         """The last learnt token, spaces aside, is one that ends a turn."""
         for number in reversed(learnt):
-            if number in self._special_ids:
+            if number in self._ends:
                 return True
-            if self._tokenizer.decode([number]).strip():
+            if self.tokenizer.decode([number]).strip():
                 return False
         return False
+
+
+def writer_for(
+    source: TemplateSource, named: Mapping[str, str], vocabulary: Mapping[str, int]
+) -> tuple[Writer, dict[int, str]]:
+    """What writes conversations for a model, and the tokens that end a turn.
+
+    Args:
+        source: The template in use.
+        named: The model's named tokens.
+        vocabulary: Its added tokens with their ids.
+
+    Raises:
+        UserError: The template is not valid Jinja.
+    """
+    template, marked = source.compiled()
+    last = Writer(template, marked, named, ()).last_mark()
+    others = {text for name, text in named.items() if name != "eos_token"}
+    more = [*source.ends, *([last] if last not in others else [])]
+    ends = end_ids(vocabulary, named.get("eos_token"), named.get("pad_token"), more)
+    return Writer.of(template, marked, named, tuple(ends.values())), ends
+
+
+def left_out(messages: Sequence[Mapping[str, Any]], learnt: Learnt) -> list[str]:
+    """Turns whose words or tool calls are not in the text: the template changed them or left them out."""
+    squeezed = re.sub(r"\s+", " ", learnt.text)
+    problems = []
+    for number, message in enumerate(messages, 1):
+        if re.sub(r"\s+", " ", str(message.get("content") or "")).strip() not in squeezed:
+            problems.append(f"Turn {number} ({message['role']}) is changed or left out by the template.")
+        elif any(name not in squeezed for name in _called(message)):
+            problems.append(
+                f"The tool call in turn {number} is left out: the template has no place for tool calls."
+            )
+    return problems
+
+
+def _called(message: Mapping[str, Any]) -> list[str]:
+    calls = message.get("tool_calls")
+    names = [
+        (call.get("function") or call).get("name")
+        for call in (calls if isinstance(calls, list) else ())
+        if isinstance(call, Mapping) and isinstance(call.get("function") or call, Mapping)
+    ]
+    return [str(name) for name in names if name]
 
 
 def _load_tokenizer(folder: Path, config: Mapping[str, Any], named: Mapping[str, str]) -> Tokenizer:
@@ -241,56 +280,14 @@ def _load_tokenizer(folder: Path, config: Mapping[str, Any], named: Mapping[str,
             }
             tokenizer.add_tokens([AddedToken(str(token["content"]), **flags)])
             known.add(token["content"])
-    tokenizer.add_special_tokens(
-        [AddedToken(text, special=True) for text in named.values() if text not in known]
-    )
+    _add_special(tokenizer, [text for text in named.values() if text not in known])
     return tokenizer
 
 
-def _template(folder: Path, chat_template: str) -> tuple[str, str]:
-    """The template's text, and where it comes from."""
-    if chat_template != "model":
-        try:
-            return Path(chat_template).read_text("utf-8"), chat_template
-        except (OSError, ValueError):
-            raise UserError(
-                "The chat template cannot be read.",
-                printable(chat_template, 300),
-                "Give a .jinja file, or 'model' for the model's own.",
-            )
-    found = read_chat_template(folder)
-    if found is not None:
-        return found
-    return (
-        Path(presets.__path__[0], "templates", "chatml.jinja").read_text("utf-8"),
-        "ChatML (the model has no template of its own)",
-    )
+def _add_special(tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    from tokenizers import AddedToken
 
-
-def _training_copy(template: ChatTemplate) -> ChatTemplate | None:
-    """TRL's copy of a well-known template with generation tags, which the trainer uses in its place."""
-    spec = find_spec("trl")
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "chat_templates"
-    for copy in sorted(folder.glob("*_training.jinja")):
-        original = copy.with_name(copy.name.replace("_training.jinja", ".jinja"))
-        if original.is_file() and original.read_text("utf-8") == template.source:
-            found = ChatTemplate(copy.read_text("utf-8"), template.name)
-            return found if found.has_tags else None
-    return None
-
-
-def _mask_like_transformers(encoding: Encoding, spans: Sequence[Span]) -> list[bool]:
-    """The mask that ``apply_chat_template(..., return_assistant_tokens_mask=True)`` makes, its edge cases included."""
-    mask = [False] * len(encoding.ids)
-    for start, end in spans:
-        first, last = encoding.char_to_token(start), encoding.char_to_token(end - 1) if end else None
-        if first is None:
-            break
-        for index in range(first, last + 1 if last else len(mask)):
-            mask[index] = True
-    return mask
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in texts])
 
 
 def _pieces(encoding: Encoding, text: str) -> list[str]:
@@ -308,20 +305,6 @@ def _pieces(encoding: Encoding, text: str) -> list[str]:
     if pieces and done < len(text):
         pieces[-1] += text[done:]
     return pieces
-
-
-def _dropped_turns(messages: Sequence[Mapping[str, Any]], text: str) -> list[str]:
-    """Turns whose words do not appear in the text: the template changed or left them out."""
-    squeezed = re.sub(r"\s+", " ", text)
-    dropped = [
-        number
-        for number, message in enumerate(messages, 1)
-        if re.sub(r"\s+", " ", str(message.get("content") or "")).strip() not in squeezed
-    ]
-    return [
-        f"Turn {number} ({messages[number - 1]['role']}) is changed or left out by the template."
-        for number in dropped
-    ]
 
 
 def _content(value: object) -> str | None:

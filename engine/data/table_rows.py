@@ -1,160 +1,128 @@
-"""Rows from tables (CSV, TSV, Parquet) and from plain text."""
+"""Rows from tables written as text: CSV and TSV, with the habits of spreadsheets."""
 
 from __future__ import annotations
 
 import csv
-import sys
+import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
 
-from engine.data.reading import Progress, Row, lines
+from engine.data.reading import Damage, Item, Progress
+from engine.data.streams import lines
 from engine.display import printable
-from engine.errors import UserError
 
-TEXT_ROW_CHARS = 2000
-"""Plain text is cut into rows of about this many characters (about 500 tokens), between paragraphs where possible."""
+LONGEST_CELL = 32 * 2**20
+"""Characters. A quote that is never closed makes one cell of the rest of the file; this is where it is given up."""
+_DELIMITERS = ",;\t|"
+_ONE_COLUMN = "\x1f"  # a separator that no text contains
+_SNIFFED_LINES = 20
+_QUOTES = 'A text that contains a quote or the separator must be in quotes, with inner quotes doubled: "say ""hi""".'
 
 
-def csv_rows(path: Path, progress: Progress) -> Iterator[Row]:
-    """Rows of a CSV or TSV file; the first line names the columns. Streams.
+def csv_items(path: Path, progress: Progress, suffix: str) -> Iterator[Item]:
+    """Rows of a CSV or TSV file. Streams.
 
-    The separator is a tab in ``.tsv`` files, else whichever of ``, ; tab |`` the first line has most of.
-
-    Raises:
-        UserError: No header, a row with another number of fields, or quotes that do not close.
+    The separator is the one of ``, ; tab |`` that cuts the first lines into the same number of fields. The first line
+    names the columns; where it looks like a row, the columns are called ``column 1``, ``column 2`` and so on.
     """
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LONGEST_CELL)
     numbered = lines(path, progress)
-    try:
-        first_number, first = next(numbered)
-    except StopIteration:
+    start = list(islice(numbered, _SNIFFED_LINES))
+    while start and not start[0][1].strip():
+        start.pop(0)
+    if not start:
         return
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+    delimiter = None
+    if match := re.fullmatch(r"\"?sep=(.)\"?\s*", start[0][1], re.IGNORECASE):  # Excel's own hint
+        delimiter = match[1]
+        start.pop(0)
+    if delimiter is None:
+        delimiter = _delimiter([text for _, text in start], suffix)
+    before = start[0][0] - 1 if start else 0
 
     def feed() -> Iterator[str]:
-        yield first
+        for _, text in start:
+            yield text
         for _, text in numbered:
             yield text
 
-    reader = csv.reader(feed(), delimiter=separator, strict=True)
-    line = first_number
+    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
     try:
-        header = [name.strip() for name in next(reader)]
-        _check_header(header, path)
-        line = reader.line_num + 1
-        for fields in reader:
-            if fields:
-                if len(fields) != len(header):
-                    _wrong_fields(path, line, len(fields), len(header))
-                yield line, dict(zip(header, fields, strict=True))
-            line = reader.line_num + 1
+        header = next(reader)
+    except StopIteration:
+        return
     except csv.Error as error:
-        raise UserError(
-            f"The row that starts in line {line} is not valid CSV: {error}.",
-            f"{printable(path, 300)}, line {line}",
-            'A text that contains a quote or the separator must be in quotes, with inner quotes doubled: "say ""hi""".',
-        )
-
-
-def parquet_rows(path: Path) -> tuple[int, Iterator[Row]]:
-    """Number of rows and the rows of a Parquet file. Streams in batches.
-
-    Raises:
-        UserError: Not a Parquet file, or pyarrow is not installed.
-    """
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise UserError(
-            "Reading Parquet files needs the pyarrow package, which is not installed.",
-            printable(path, 300),
-            "Install the training extra (pip install 'finetui[train]'), or save the dataset as JSONL.",
-        )
-    try:
-        file = parquet.ParquetFile(path)
-    except (ArrowException, OSError, ValueError):
-        _bad_parquet(path)
-
-    def rows() -> Iterator[Row]:
-        number = 0
+        yield before + 1, _not_csv(error)
+        return
+    if is_row := _looks_like_a_row(header):
+        progress.note("The first line looks like a row, not like names of columns; it is read as a row.")
+    names = _names([""] * len(header) if is_row else header)
+    if is_row:
+        yield before + 1, dict(zip(names, header, strict=True))
+    width = len(names)
+    while True:
+        line = before + reader.line_num + 1
         try:
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, dict(row)
-        except (ArrowException, OSError, ValueError):
-            _bad_parquet(path, number + 1)
-
-    return int(file.metadata.num_rows), rows()
-
-
-def text_rows(path: Path, progress: Progress) -> Iterator[Row]:
-    """A ``.txt`` or ``.md`` file as ``{"text": ...}`` rows of whole paragraphs, about `TEXT_ROW_CHARS` long. Streams.
-
-    Paragraphs end at blank lines. A longer paragraph is cut after a line, or after a word where a line is too long.
-    """
-    block: list[str] = []
-    start = length = 0
-    for number, text in lines(path, progress):
-        for piece in _pieces(text.rstrip("\r\n")):
-            full = length + len(piece) > TEXT_ROW_CHARS
-            ends_paragraph = not piece.strip() and length > TEXT_ROW_CHARS // 2
-            if block and (full or ends_paragraph):
-                yield from _text_row(start, block)
-                block, length = [], 0
-            if not block:
-                start = number
-            block.append(piece)
-            length += len(piece) + 1
-    yield from _text_row(start, block)
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, _not_csv(error)
+            continue
+        if len(fields) == width:
+            yield line, dict(zip(names, fields, strict=True))
+        elif fields:
+            while len(fields) > width and not fields[-1].strip():  # spreadsheets fill up with empty cells
+                fields.pop()
+            if len(fields) == width:
+                yield line, dict(zip(names, fields, strict=True))
+            else:
+                yield line, _wrong_fields(len(fields), width)
 
 
-def _pieces(line: str) -> Iterator[str]:
-    """The line, or parts of it cut after words where it is longer than a row."""
-    while len(line) > TEXT_ROW_CHARS:
-        cut = line.rfind(" ", TEXT_ROW_CHARS // 2, TEXT_ROW_CHARS) + 1 or TEXT_ROW_CHARS
-        yield line[:cut].rstrip()
-        line = line[cut:]
-    yield line
+def _delimiter(first_lines: list[str], suffix: str) -> str:
+    best, score = _ONE_COLUMN, (0.0, 0)
+    for delimiter in "\t" if suffix == ".tsv" else _DELIMITERS:
+        try:
+            widths = [len(fields) for fields in csv.reader(first_lines, delimiter=delimiter) if fields]
+        except csv.Error:
+            continue
+        if not widths or widths[0] < 2:
+            continue
+        same = sum(width == widths[0] for width in widths) / len(widths)
+        if (same, widths[0]) > score:
+            best, score = delimiter, (same, widths[0])
+    return best
 
 
-def _text_row(start: int, block: list[str]) -> Iterator[Row]:
-    blank = next((i for i, piece in enumerate(block) if piece.strip()), len(block))
-    text = "\n".join(block[blank:]).rstrip()
-    if text:
-        yield start + blank, {"text": text}
+def _looks_like_a_row(header: list[str]) -> bool:
+    """Whole sentences in every cell are no names of columns."""
+    sentences = [cell for cell in header if len(cell.split()) >= 3 and re.search(r"[.?!。？！]\s*$", cell)]
+    return bool(sentences) and (len(sentences) == len(header) or max(len(cell) for cell in header) > 60)
 
 
-def _check_header(header: list[str], path: Path) -> None:
-    where = f"{printable(path, 300)}, line 1"
-    if any(not name for name in header):
-        raise UserError(
-            "A column in the first line has no name.",
-            where,
-            "The first line must name every column, such as: question,answer",
-        )
-    double = {name for name in header if header.count(name) > 1}
-    if double:
-        raise UserError(
-            f"Two columns have the same name: {printable(', '.join(sorted(double)), 100)}.",
-            where,
-            "Rename one of them.",
-        )
+def _names(header: list[str]) -> list[str]:
+    """Names of the columns, none empty and no two the same."""
+    names: dict[str, None] = {}
+    for number, cell in enumerate(header, 1):
+        name = cell.strip() or f"column {number}"
+        while name in names:
+            name = f"{name} (column {number})"
+        names[name] = None
+    return list(names)
 
 
-def _wrong_fields(path: Path, line: int, found: int, expected: int) -> NoReturn:
-    raise UserError(
-        f"The row that starts in line {line} has {found} fields, but the first line names {expected} columns.",
-        f"{printable(path, 300)}, line {line}",
+def _not_csv(error: csv.Error) -> Damage:
+    words = {
+        "unexpected end of data": "a quote is opened here and never closed",
+        f"field larger than field limit ({LONGEST_CELL})": "a quote is opened here and not closed for a long way",
+    }.get(str(error), printable(error, 100))
+    return Damage(f"is not valid CSV: {words}", _QUOTES)
+
+
+def _wrong_fields(found: int, expected: int) -> Damage:
+    return Damage(
+        f"has {found} fields, but the first line names {expected} columns",
         "A text that contains the separator or a line break must be in double quotes.",
-    )
-
-
-def _bad_parquet(path: Path, row: int | None = None) -> NoReturn:
-    where: Any = printable(path, 300)
-    raise UserError(
-        "The file is not a readable Parquet file; it may be damaged or incomplete.",
-        where if row is None else f"{where}, row {row}",
-        "Download or export it again.",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ def write_rows(path: Path, rows: int) -> None:
     with path.open("w", encoding="utf-8") as handle:
         for number in range(rows):
             turns = []
-            for _ in range(draw.choice((1, 1, 2, 3))):
+            for _ in range(draw.choice((1, 1, 1, 2, 2))):
                 turns.append({"role": "user", "content": " ".join(draw.choices(sentences, k=2))})
                 turns.append({"role": "assistant", "content": " ".join(draw.choices(sentences, k=4))})
             if number % 1000 == 17:
@@ -61,7 +62,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 def measured(code: str, *args: str) -> dict[str, object]:
     """Seconds and highest memory of a process with all its children."""
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), _cpu_seconds()
     with subprocess.Popen(
         [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -79,7 +80,19 @@ def measured(code: str, *args: str) -> dict[str, object]:
         said = process.stdout.read().decode()
         if process.returncode:
             raise SystemExit(process.stderr.read().decode())
-    return {"seconds": round(seconds, 2), "peak_mb": round(most / 1e6), "said": said.strip()}
+    used = round(_cpu_seconds() - cpu, 2)
+    return {
+        "seconds": round(seconds, 2),
+        "cpu_seconds": used,
+        "peak_mb": round(most / 1e6),
+        "said": said.strip(),
+    }
+
+
+def _cpu_seconds() -> float:
+    """Processor time of all ended children and their children."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def main() -> None:
@@ -89,7 +102,6 @@ def main() -> None:
         path = Path(folder, "rows.jsonl")
         write_rows(path, rows)
         size = path.stat().st_size
-        load = ""
         checked = measured(CHECK, str(path))
         good = Path(folder, "good.jsonl")
         with (

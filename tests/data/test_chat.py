@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.data.chat import ChatTemplate
+from engine.data.templates.sandbox import ChatTemplate
 from engine.errors import UserError
 
 MESSAGES = [{"role": "user", "content": "Hi <b>"}, {"role": "assistant", "content": "Ho"}]

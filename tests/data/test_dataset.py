@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.dataset import load_rows, peek, split
+from engine.data.dataset import load_rows, peek
+from engine.data.mixing import split
 from engine.errors import UserError
 
 QA = [{"question": f"q{n}", "answer": f"a{n}"} for n in range(10)]
@@ -66,7 +67,7 @@ def test_plain_text(tmp_path: Path) -> None:
     (tmp_path / "x.md").write_text("# Title\n\nOne.\n")
     loaded = load_rows(tmp_path / "x.md")
     assert loaded.rows == [{"text": "# Title\n\nOne."}]
-    assert (loaded.shape.name, loaded.shape.objective) == ("text", "sft")
+    assert (loaded.reading.shape, loaded.reading.objective) == ("text", "sft")
 
 
 def test_no_usable_row_is_an_error_with_the_reasons(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_other_errors_of_loading(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("question,answer\n")
     with pytest.raises(UserError, match="holds no rows"):
         load_rows(tmp_path / "x.csv")
-    with pytest.raises(UserError, match="not in this release"):
+    with pytest.raises(UserError, match="preference pairs"):
         load_rows(write(tmp_path / "x.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}]))
     with pytest.raises(UserError, match="Columns seen: id"):
         load_rows(write(tmp_path / "x.jsonl", [{"id": 1}]))
@@ -135,13 +136,13 @@ def test_peek_shows_the_first_rows_and_counts_small_files(tmp_path: Path) -> Non
     assert [number for number, _ in seen.rows] == list(range(1, 12))
     assert len(seen.examples) == 10
     assert seen.skipped == ((11, "empty answer"),)
-    assert (seen.shape.name, seen.format, seen.unit) == ("question_answer", "jsonl", "line")
+    assert (seen.reading.shape, seen.format, seen.unit) == ("question_answer", "jsonl", "line")
     assert len(peek(tmp_path / "x.jsonl", limit=3).rows) == 3
 
 
 def test_peek_does_not_refuse_other_objectives(tmp_path: Path) -> None:
     seen = peek(write(tmp_path / "x.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}]))
-    assert (seen.shape.objective, seen.examples) == ("dpo", ())
+    assert (seen.reading.objective, seen.examples[0][1].keys()) == ("dpo", {"prompt", "chosen", "rejected"})
 
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv"])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from engine.data import json_rows
 from engine.data.files import open_rows
-from engine.data.reading import Progress
-from engine.data.table_rows import TEXT_ROW_CHARS
+from engine.data.reading import Damage, Progress
+from engine.data.text_rows import TEXT_ROW_CHARS
 from engine.errors import UserError
 
 ROWS = [{"prompt": "a", "completion": "b"}, {"prompt": "ü\n☃", "completion": "d"}]
@@ -28,6 +28,10 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def read(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return list(open_rows(path).rows)
+
+
+def damage(path: Path) -> list[tuple[int, str]]:
+    return [(number, row.problem) for number, row in open_rows(path).items if isinstance(row, Damage)]
 
 
 def refused(path: Path | str) -> UserError:
@@ -86,9 +90,37 @@ def test_jsonl_with_very_long_lines(tmp_path: Path, name: str) -> None:
     assert [row for _, row in read(write(tmp_path / name, jsonl(rows)))] == rows
 
 
-def test_object_with_two_lists_is_ambiguous(tmp_path: Path) -> None:
-    error = refused(write(tmp_path / "x.json", json.dumps({"train": ROWS, "test": ROWS})))
-    assert "2 lists of rows inside: train, test" in error.what
+def test_object_with_several_lists(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.json", json.dumps({"train": ROWS, "test": ROWS[:1]}))
+    source = open_rows(file)
+    assert (len(list(source.rows)), source.progress.notes) == (
+        2,
+        ["The file holds several lists; the rows of train are read, not test."],
+    )
+    assert len(list(open_rows(file, "test").rows)) == 1
+    error = refused(write(tmp_path / "x.json", json.dumps({"north": ROWS, "south": ROWS})))
+    assert "2 lists of rows inside: north, south" in error.what
+    assert "split: north" in error.fix
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"question": ["a", "b"], "answer": ["c", "d"]},
+        {"question": {"0": "a", "1": "b"}, "answer": {"0": "c", "1": "d"}},
+        {"x1": {"question": "a", "answer": "c"}, "x2": {"question": "b", "answer": "d"}},
+        {"features": [], "rows": [{"row_idx": n, "row": {"question": q, "answer": a}, "truncated_cells": []}
+                                  for n, (q, a) in enumerate([("a", "c"), ("b", "d")])]},
+    ],
+)  # fmt: skip
+def test_objects_as_tools_write_them(tmp_path: Path, value: dict[str, Any]) -> None:
+    file = write(tmp_path / "x.json", json.dumps(value, indent=1))
+    assert read(file) == [(1, {"question": "a", "answer": "c"}), (2, {"question": "b", "answer": "d"})]
+
+
+def test_objects_over_several_lines_one_after_the_other(tmp_path: Path) -> None:
+    text = "\n".join(json.dumps(row, indent=2) for row in ROWS)
+    assert read(write(tmp_path / "x.jsonl", text)) == [(1, ROWS[0]), (5, ROWS[1])]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +174,6 @@ def test_broken_object_file(tmp_path: Path) -> None:
     [
         ('{"a": 1}\nnull\n', "Line 2 is empty (null), not an object with columns."),
         ('{"a": 1}\n\n[1]\n', "Line 3 is a list, not an object with columns."),
-        ('{"a": 1}\n"x"\n', "Line 2 is a text, not an object with columns."),
         ('{"a": 1}\n3\n', "Line 2 is a number, not an object with columns."),
         ('{"a": 1}\ntrue\n', "Line 2 is true or false, not an object with columns."),
         ('[{"a": 1},\nnull]', "Line 2 is empty (null), not an object with columns."),
@@ -153,18 +184,77 @@ def test_rows_that_are_not_objects(tmp_path: Path, text: str, what: str) -> None
     assert refused(write(tmp_path / "x.json", text)).what == what
 
 
-@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.txt"])
-def test_invalid_utf8_names_the_line(tmp_path: Path, name: str) -> None:
-    error = refused(write(tmp_path / name, b'{"a": 1}\n{"a": "caf' + b'\xe9"}\n'))
-    assert "Line 2 is not UTF-8" in error.what
-    assert "iconv" in error.fix
+def test_rows_that_are_lists_of_turns_or_texts(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "a"}]
+    assert read(write(tmp_path / "x.json", json.dumps([turns, turns]))) == [(1, {"messages": turns})] * 2
+    assert read(write(tmp_path / "x.json", json.dumps(["a", "b"]))) == [
+        (1, {"text": "a"}),
+        (1, {"text": "b"}),
+    ]
 
 
-def test_invalid_utf8_in_an_array_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = b"[\n" + b'{"a": "x"},\n' * 50 + b'{"a": "\xe9"}\n]'
-    for chunk in (1, 7, 1 << 20):
-        monkeypatch.setattr(json_rows, "_CHUNK", chunk)
-        assert "Line 52 is not UTF-8" in refused(write(tmp_path / "x.json", content)).what
+def test_damaged_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.jsonl", '{"a": 1}\n{"a"\n\nnull\n{"a": 2}\n')
+    items = list(open_rows(file).items)
+    assert [(number, isinstance(row, Damage)) for number, row in items] == [
+        (1, False),
+        (2, True),
+        (4, True),
+        (5, False),
+    ]
+    array = write(
+        tmp_path / "x.json", '[\n  {"a": 1},\n  {"a": {"b" 2},\n   "c": [{}]},\n  {"a": 3},\n  {"a": }\n]'
+    )
+    assert [number for number, row in open_rows(array).items if isinstance(row, dict)] == [2, 5]
+    assert damage(array) == [
+        (3, "is not valid JSON: a colon is missing"), (6, "is not valid JSON: a value is missing or has no quotes")
+    ]  # fmt: skip
+    table = write(tmp_path / "x.csv", 'a,b\n1,2\n1,2,3\n1,"2"3\n4,5\n6,"7\n8,9\n')
+    assert [row for _, row in open_rows(table).items if isinstance(row, dict)] == [
+        {"a": "1", "b": "2"},
+        {"a": "4", "b": "5"},
+    ]
+    assert [number for number, _ in damage(table)] == [3, 4, 6]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.txt"])
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("utf-8", ""),
+        ("utf-8-sig", ""),
+        ("cp1252", "Windows-1252"),
+        ("utf-16", "UTF-16"),
+        ("utf-16-be", "UTF-16"),
+        ("utf-32", "UTF-32"),
+    ],
+)
+def test_encodings_are_recognised_and_said(tmp_path: Path, name: str, encoding: str, said: str) -> None:
+    rows = [{"text": f"plain ascii words in row {n}"} for n in range(3)] + [{"text": "Größe und Café – „ja“"}]
+    texts = [row["text"] for row in rows]
+    content = {
+        "x.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in rows),
+        "x.json": json.dumps(rows, ensure_ascii=False, indent=1),
+        "x.csv": "text\n" + "\n".join(texts),
+        "x.txt": "\n\n".join(texts),
+    }[name]
+    source = open_rows(write(tmp_path / name, content.encode(encoding)))
+    assert "\n\n".join(row["text"] for _, row in source.rows) == "\n\n".join(texts)
+    notes = [note for note in source.progress.notes if "UTF" in note]
+    assert bool(notes) == bool(said)
+    assert said in "".join(notes)
+
+
+def test_bytes_of_no_encoding_are_left_for_their_row(tmp_path: Path) -> None:
+    good = json.dumps({"text": "Größe"}, ensure_ascii=False).encode()
+    for chunk in (
+        good + b"\n" + b'{"text": "caf\xe9"}\n' + good,
+        '{"text": "\u4f60\u597d"}'.encode("gb18030"),
+    ):
+        source = open_rows(write(tmp_path / "x.jsonl", chunk))
+        rows = [row["text"] for _, row in source.rows]
+        assert "not UTF-8" in source.progress.notes[0]
+        assert sum(any("\udc80" <= char <= "\udcff" for char in text) for text in rows) == 1
 
 
 def test_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
@@ -173,14 +263,6 @@ def test_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
     assert error.what == "There is no such dataset file."
     assert str(tmp_path / "support.jsonl") in error.fix
     assert "does not exist either" in refused(tmp_path / "no" / "x.jsonl").fix
-
-
-def test_folder_lists_the_files_in_it(tmp_path: Path) -> None:
-    for name in ("b.csv", "a.jsonl", "c.png"):
-        write(tmp_path / name, "x")
-    error = refused(tmp_path)
-    assert "folder" in error.what
-    assert error.fix == "Give one of the files in it: a.jsonl, b.csv"
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
@@ -192,11 +274,12 @@ def test_empty_files(tmp_path: Path, content: bytes, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("prompt".encode("utf-16"), "UTF-16"),
-        (gzip.compress(b"{}", mtime=0), "gzip"),
+        (gzip.compress(b"{}", mtime=0)[:-9], "damaged or incomplete"),
+        (b"%PDF-1.7", "PDF"),
         (b"PK\x03\x04xx", "Excel"),
         (b"SQLite format 3\0", "SQLite"),
-        (b"\x89PNG\r\n", "cannot be read as a dataset"),
+        (b"\x89PNG\r\n", "picture"),
+        (b"\x7fELF", "cannot be read as a dataset"),
     ],
 )
 def test_other_kinds_of_file(tmp_path: Path, content: bytes, said: str) -> None:
@@ -234,16 +317,30 @@ def test_csv_with_very_long_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b\n1,2\n1,2,3\n", "starts in line 3 has 3 fields, but the first line names 2 columns"),
-        ("a,b\n1\n", "starts in line 2 has 1 fields"),
-        ('a,b\n1,"2\n3,4\n', "starts in line 2 is not valid CSV"),
-        ('a,b\n1,"x"y\n', "starts in line 2 is not valid CSV"),
-        ("a,a\n1,2\n", "Two columns have the same name: a"),
-        ("a,\n1,2\n", "has no name"),
+        ("a,b\n1,2\n1,2,3\n", "Line 3 has 3 fields, but the first line names 2 columns"),
+        ("a,b\n1\n", "Line 2 has 1 fields"),
+        ('a,b\n1,"2\n3,4\n', "Line 2 is not valid CSV: a quote is opened here and never closed"),
+        ('a,b\n1,"x"y\n', "Line 2 is not valid CSV"),
     ],
 )
 def test_broken_csv(tmp_path: Path, text: str, said: str) -> None:
     assert said in refused(write(tmp_path / "x.csv", text)).what
+
+
+def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    for text, row in (
+        ("sep=;\na;b\n1;2\n", (3, {"a": "1", "b": "2"})),
+        ("a,a,\n1,2,\n", (2, {"a": "1", "a (column 2)": "2", "column 3": ""})),
+        ("a;b\n1;2;;\n", (2, {"a": "1", "b": "2"})),
+        ("text\nno, quotes; here\n", (2, {"text": "no, quotes; here"})),
+    ):
+        assert read(write(tmp_path / "x.csv", text)) == [row]
+    source = open_rows(write(tmp_path / "x.csv", "What is this thing?,It is a thing.\nAnd that?,Another.\n"))
+    assert [list(row.values()) for _, row in source.rows] == [
+        ["What is this thing?", "It is a thing."],
+        ["And that?", "Another."],
+    ]
+    assert "looks like a row" in source.progress.notes[0]
 
 
 def test_csv_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
@@ -306,7 +403,7 @@ def test_arrays_read_in_pieces_equal_the_whole(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_rows, "_CHUNK", chunk)
         file = write(tmp_path / "x.json", text.encode("utf-8"))
-        made = list(json_rows.array_rows(file, Progress()))
+        made = list(json_rows.value_items(file, Progress()))
     assert [row for _, row in made] == rows
     lines = text.split("\n")
     assert all("{" in lines[number - 1] for number, _ in made)

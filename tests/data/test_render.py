@@ -34,7 +34,7 @@ def test_tokens_join_to_the_text_and_the_answers_are_learnt(model: Path) -> None
     assert (xray.trained_count, xray.total) == (sum(xray.mask), len(xray.ids))
     assert xray.stops
     assert xray.problems == ()
-    assert renderer.template_source == "chat_template.jinja"
+    assert renderer.template_source == "the model's own (ChatML style)"
     assert xray.mask_source in MASK_WORDS
 
 

@@ -19,7 +19,7 @@ DEMO = Path(__file__).parents[2] / "presets" / "demo"
 CONVERSATION = [
     {"role": "system", "content": 'Be ☃ kind <b>"&'},
     {"role": "user", "content": "Hi é 👩‍🚀"},
-    {"role": "assistant", "content": "Hello, 日本 ✓"},
+    {"role": "assistant", "content": "Hello, 日本 ✓ ok"},
     {"role": "user", "content": "More?"},
     {"role": "assistant", "content": "Yes.\nNo."},
 ]
@@ -84,7 +84,15 @@ def test_real_templates_render_as_in_transformers(name: str, model: Path, own_to
         assert renderer.render(messages[:-1], add_generation_prompt=True) == prompt
         if renderer.template.has_tags:
             xray = renderer.xray({"messages": messages})
-            assert (list(xray.ids), list(xray.mask)) == by_transformers(own_tokenizer, messages)
+            ids, mask = by_transformers(own_tokenizer, messages)
+            assert list(xray.ids) == ids
+            # Ours leaves out what the prompt says already, and line breaks after the end of a turn: nothing else.
+            assert all(theirs for theirs, ours in zip(mask, xray.mask, strict=True) if ours)
+            only_theirs = "".join(
+                text for (text, ours), theirs in zip(xray.tokens, mask, strict=True) if theirs and not ours
+            )
+            words = [word for message in messages for word in message["content"].split()]
+            assert not any(word in only_theirs for word in words)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """Render conversations through a chat template, in the sandbox and with the helpers that transformers offers.
 
-A chat template is a Jinja program that comes with a model, so it is foreign code: it runs without access to Python.
-``{% generation %} ... {% endgeneration %}`` marks what the assistant says.
+A chat template is a Jinja program that comes with a model, so it is foreign code: it runs without access to Python, and
+within limits. ``{% generation %} ... {% endgeneration %}`` marks what the assistant says.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
@@ -17,13 +16,15 @@ import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from engine.data.templates.limits import COUNTED, JOINED, MOST_CHARACTERS, Limits, with_limits
+from engine.data.templates.tags import has_tags
 from engine.display import printable
 from engine.errors import UserError
 
 Span = tuple[int, int]
-_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -43,11 +44,14 @@ class ChatTemplate:
             UserError: It is not valid Jinja.
         """
         self.source, self.name = source, name
-        self.has_tags = bool(_TAG.search(source))
+        self.has_tags = has_tags(source)
         self._lock = Lock()
         environment = _Environment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
         )
+        environment.filters |= {COUNTED: environment.limits.counted, JOINED: environment.limits.joined}
+        for wide in ("center", "indent", "wordwrap", "batch", "slice", "format"):
+            environment.filters[wide] = environment.limits.filter(environment.filters[wide])
         environment.filters["tojson"] = _tojson
         environment.globals |= {
             "raise_exception": _raise_exception,
@@ -76,6 +80,7 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         variables: Mapping[str, Any],
         add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> tuple[str, list[Span]]:
         """Write a conversation as text.
 
@@ -83,6 +88,7 @@ class ChatTemplate:
             messages: The turns.
             variables: What the template may use beside them: ``bos_token``, ``eos_token`` and the like.
             add_generation_prompt: End with the words that ask the assistant to speak.
+            tools: What the assistant may call, as JSON schemas.
 
         Returns:
             The text, and the spans (in characters) between generation tags.
@@ -92,16 +98,22 @@ class ChatTemplate:
         """
         with self._lock:
             blocks, spans = self._environment.start()
+            length = 0
             try:
                 # Joined piece by piece: a generation tag needs to know how much text comes before it.
                 for block in self._template.generate(
                     messages=[_as_template_sees(message) for message in messages],
-                    tools=None,
+                    tools=list(tools) if tools else None,
                     documents=None,
                     add_generation_prompt=add_generation_prompt,
                     **variables,
                 ):
                     blocks.append(block)
+                    length += len(block)
+                    if length > MOST_CHARACTERS:
+                        raise jinja2.TemplateRuntimeError(
+                            f"it writes more than {MOST_CHARACTERS:,} characters"
+                        )
             except (
                 Exception
             ) as error:  # whatever a foreign template does wrong is for the user to know, not a bug
@@ -115,9 +127,29 @@ class ChatTemplate:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with the text so far and the marked spans of the rendering in progress."""
+    """The sandbox, with the text so far, the marked spans and the spending of the rendering in progress."""
+
+    intercepted_binops = frozenset(["*", "**", "%", "+"])
+
+    def __init__(self, **options: Any) -> None:
+        self.limits = Limits()
+        super().__init__(**options)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        return with_limits(super()._parse(source, name, filename), self)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        self.limits.operands(operator, left, right)
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.limits.step()
+        if isinstance(getattr(obj, "__self__", None), str):
+            self.limits.arguments(args)
+        return self.limits.length(super().call(context, obj, *args, **kwargs))
 
     def start(self) -> tuple[list[str], list[Span]]:
+        self.limits.restart()
         self.blocks: list[str] = []
         self.spans: list[Span] = []
         return self.blocks, self.spans

@@ -1,0 +1,1 @@
+"""Models and datasets of the Hugging Face Hub: looked at, searched, downloaded. ``huggingface_hub`` is loaded lazily."""
