@@ -25,7 +25,8 @@ def load_trained(trained: Trained) -> tuple[Any, Any]:
 
         model = load_model(trained.config)
         if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            model.resize_token_embeddings(len(tokenizer))
+            # The adapter brings the rows of new tokens, so what they begin with does not matter.
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         model = PeftModel.from_pretrained(model, str(trained.path))
     else:
         settings = trained.config.model.model_copy(update={"model_name_or_path": str(trained.path)})

@@ -79,7 +79,9 @@ def launch(run: RunDir, num_processes: int = 1, env: dict[str, str] | None = Non
     try:
         known = atomic.read_json(run.launch) or {}
         argv = trainer_argv(run, num_processes)
-        atomic.write_json(run.launch, {**known, "argv": argv, "env": {**environment(os.environ), **(env or {})}})
+        atomic.write_json(
+            run.launch, {**known, "argv": argv, "env": {**environment(os.environ), **(env or {})}}
+        )
         with open(run.log, "ab") as log:
             started = subprocess.run(
                 [sys.executable, "-P", "-m", "engine.run.supervise", str(run.path)],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
+from engine.data.render import NAMED_TOKENS, writer_for
+from engine.data.templates.learnt import Writer, mask_of
+from engine.data.templates.source import find_template
 from engine.errors import UserError
 
 IGNORED = -100  # the label of a token that is seen but not learnt
@@ -36,38 +37,63 @@ class Tokenized:
     stops: float
 
 
-def prepare_tokenizer(tokenizer: Any, chat_template: str, conversational: bool) -> list[str]:
-    """Give a tokenizer the template it needs and a pad token that is not the end token.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was changed in a tokenizer.
+
+    Attributes:
+        notes: In sentences for the user.
+        added: Texts of the tokens that the template needs and the model did not know as such; they have to be learnt.
+        new: Those of them whose rows in the embeddings mean nothing yet.
+        known: How many tokens the model knew.
+        end: The end-of-turn token, where it is not the one the model had.
+        previous_end: Id of the one it had.
+    """
+
+    notes: list[str]
+    added: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    known: int = 0
+    end: str | None = None
+    previous_end: int | None = None
+
+
+def prepare_tokenizer(tokenizer: Any, chat_template: str, conversational: bool, model: str = "") -> Prepared:
+    """Give a tokenizer the template it needs, the tokens of that template, and a pad token that is not the end token.
 
     Args:
         tokenizer: A transformers tokenizer; changed in place.
-        chat_template: ``model`` or the path of a Jinja file.
+        chat_template: ``model``, a name of the catalogue, or the path of a Jinja file.
         conversational: Whether the data are conversations, which need a template.
-
-    Returns:
-        What was changed, in sentences for the user.
+        model: Id or folder of the model.
 
     Raises:
         UserError: The template file cannot be read, or the tokenizer knows no end token.
     """
     notes: list[str] = []
-    if chat_template != "model":
-        try:
-            tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"The chat template cannot be read: {error}.",
-                chat_template,
-                "Give a .jinja file, or 'model' for the model's own.",
-            ) from None
-    elif conversational and not tokenizer.chat_template:
-        tokenizer.chat_template = (
-            resources.files("presets").joinpath("templates/chatml.jinja").read_text("utf-8")
-        )
-        notes.append(
-            "This model has no chat template of its own (it is a base model): conversations are written in ChatML, "
-            "and the template is saved with the result."
-        )
+    added: tuple[str, ...] = ()
+    end: str | None = None
+    before = tokenizer.get_vocab()
+    previous_end = tokenizer.eos_token_id
+    if conversational:
+        source = find_template(chat_template, _own_template(tokenizer), model or str(tokenizer.name_or_path))
+        added = source.missing(_whole_tokens(tokenizer))
+        if added:
+            tokenizer.add_special_tokens(
+                {"extra_special_tokens": list(added)}, replace_extra_special_tokens=False
+            )
+            notes.append(
+                f"The template {source.title} needs tokens that the model does not have: {', '.join(added)} are added, "
+                "and the model learns them."
+            )
+        if not source.own:
+            tokenizer.chat_template = source.text
+            if chat_template == "model":
+                notes.append(f"{source.choice.reason} The template is saved with the result.")
+            if source.ends and source.ends[0] != tokenizer.eos_token:
+                end = source.ends[0]
+                tokenizer.eos_token = end
+                notes.append(f"The end token is now {end}: with it the model ends its answers.")
     if tokenizer.eos_token_id is None:
         raise UserError(
             "The tokenizer has no end token, so the model could never learn to stop.",
@@ -83,7 +109,8 @@ def prepare_tokenizer(tokenizer: Any, chat_template: str, conversational: bool) 
         notes.append(
             f"The pad token is now {tokenizer.pad_token}: with the end token as padding a model may never learn to stop."
         )
-    return notes
+    new = tuple(token for token in added if token not in before)
+    return Prepared(notes, added, new, len(before), end, previous_end)
 
 
 def tokenize(
@@ -97,14 +124,14 @@ def tokenize(
         max_length: Longest row in tokens; the rest is cut off at the end.
         assistant_only_loss: Learn the assistant's words only; in texts every token is learnt.
     """
-    template = training_template(tokenizer) if assistant_only_loss else None
+    writer = writer_of(tokenizer)[0] if tokenizer.chat_template else None
     made: list[dict[str, list[int]]] = []
     truncated = without_target = tokens = trained = stopping = 0
     ends = end_ids(tokenizer)
     for row in rows:
         ids, labels = (
-            _conversation(row["messages"], tokenizer, template, assistant_only_loss)
-            if "messages" in row
+            _conversation(row, tokenizer, writer, assistant_only_loss)
+            if writer is not None and "messages" in row
             else _text(row["text"], tokenizer)
         )
         if len(ids) > max_length:
@@ -117,80 +144,57 @@ def tokenize(
         made.append({"input_ids": ids, "labels": labels})
         tokens += len(ids)
         trained += learnt
-        stopping += any(label in ends for label in labels)
+        stopping += _stops(labels, tokenizer, ends)
     return Tokenized(
         made, len(rows), truncated, without_target, tokens, trained, stopping / len(made) if made else 0.0
     )
 
 
 def end_ids(tokenizer: Any) -> set[int]:
-    """Ids that end a turn: the end token, and the end-of-turn markers of common templates where they are special."""
-    special = set(tokenizer.all_special_ids)
-    names = (
-        "<|im_end|>",
-        "<|eot_id|>",
-        "<end_of_turn>",
-        "<|end|>",
-        "<|endoftext|>",
-        "</s>",
-        "<|return|>",
-        "<turn|>",
-    )
-    found = {tokenizer.eos_token_id}
-    for name in names:
-        token = tokenizer.convert_tokens_to_ids(name)
-        if isinstance(token, int) and token in special and token != tokenizer.pad_token_id:
-            found.add(token)
-    return found
+    """Ids that end a turn: the end token, and the end-of-turn tokens of the template."""
+    if tokenizer.chat_template:
+        return set(writer_of(tokenizer)[1])
+    return {tokenizer.eos_token_id}
 
 
-def training_template(tokenizer: Any) -> str | None:
-    """A chat template that marks the assistant's words with generation tags; None when there is none for this model."""
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+def writer_of(tokenizer: Any) -> tuple[Writer, dict[int, str]]:
+    """What writes conversations with the tokenizer's template; the same code as the X-ray's."""
+    own = _own_template(tokenizer)
+    assert own is not None, "conversations need a template"
+    named = {name: str(text) for name in NAMED_TOKENS if (text := getattr(tokenizer, name, None))}
+    return writer_for(find_template("model", own), named, _whole_tokens(tokenizer))
 
-    if has_generation_markers(tokenizer.chat_template or ""):
-        return tokenizer.chat_template
-    try:
-        return get_training_chat_template(tokenizer)
-    except ValueError:  # TRL knows no patched version of this template
-        return None
+
+def _whole_tokens(tokenizer: Any) -> dict[str, int]:
+    """Tokens that are never cut into pieces, with their ids."""
+    return {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
+
+
+def _own_template(tokenizer: Any) -> tuple[str, str] | None:
+    template = tokenizer.chat_template
+    if isinstance(template, dict):  # named variants; the one for plain chat is called 'default'
+        template = template.get("default")
+    return (template, "the model's chat template") if template else None
 
 
 def _conversation(
-    messages: list[dict[str, Any]], tokenizer: Any, template: str | None, assistant_only: bool
+    row: dict[str, Any], tokenizer: Any, writer: Writer, assistant_only: bool
 ) -> tuple[list[int], list[int]]:
-    if not assistant_only:
-        ids = list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
-        return ids, list(ids)
-    if template is None:
-        return _by_prefix(messages, tokenizer)
-    made = tokenizer.apply_chat_template(
-        messages, chat_template=template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
-    ids = list(made["input_ids"])
-    mask = made["assistant_masks"]
+    learnt = writer.learnt(row["messages"], row.get("tools"), assistant_only)
+    encoded = tokenizer(learnt.text, add_special_tokens=False, return_offsets_mapping=True)
+    ids = list(encoded["input_ids"])
+    mask = mask_of([tuple(pair) for pair in encoded["offset_mapping"]], learnt.spans)
     return ids, [token if bit else IGNORED for token, bit in zip(ids, mask, strict=True)]
 
 
-def _by_prefix(messages: list[dict[str, Any]], tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Find the assistant's words without tags: what a turn adds to the prompt that asks for it."""
-    full = tokenizer.apply_chat_template(messages, tokenize=False)
-    spans: list[tuple[int, int]] = []
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before = tokenizer.apply_chat_template(messages[:index], tokenize=False, add_generation_prompt=True)
-        after = tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
-        if full.startswith(before) and full.startswith(after) and len(after) > len(before):
-            # The line break some templates put after the end of turn belongs to the next turn.
-            spans.append((len(before), len(before) + len(after[len(before) :].rstrip("\n"))))
-    encoded = tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
-    ids = list(encoded["input_ids"])
-    labels = [
-        token if any(start < right and left < end for start, end in spans) else IGNORED
-        for token, (left, right) in zip(ids, encoded["offset_mapping"], strict=True)
-    ]
-    return ids, labels
+def _stops(labels: Sequence[int], tokenizer: Any, ends: set[int]) -> bool:
+    """The last learnt token, spaces aside, ends a turn."""
+    for label in reversed(labels):
+        if label in ends:
+            return True
+        if label != IGNORED and tokenizer.decode([label]).strip():
+            return False
+    return False
 
 
 def _text(text: str, tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -75,7 +75,7 @@ def test_text_rows_are_learnt_whole_and_end(tokenizer: Any) -> None:
 
 def test_pad_is_never_the_end_token(tokenizer: Any) -> None:
     tokenizer.pad_token = tokenizer.eos_token
-    notes = prepare_tokenizer(tokenizer, "model", True)
+    notes = prepare_tokenizer(tokenizer, "model", True).notes
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
     assert any("pad token" in note for note in notes)
     assert tokenizer.pad_token_id not in end_ids(tokenizer)
@@ -83,7 +83,7 @@ def test_pad_is_never_the_end_token(tokenizer: Any) -> None:
 
 def test_a_base_model_without_template_gets_one_and_says_so(tokenizer: Any) -> None:
     tokenizer.chat_template = None
-    notes = prepare_tokenizer(tokenizer, "model", True)
+    notes = prepare_tokenizer(tokenizer, "model", True).notes
     assert any("ChatML" in note for note in notes)
     made = tokenize([TALK], tokenizer, 512, assistant_only_loss=True)
     assert learnt(tokenizer, made) == "It is two.<|im_end|>Still two.<|im_end|>"

@@ -9,21 +9,29 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Static
 
-import presets
 from engine.config.draft import plan
 from engine.config.schema import ORDINARY_LENGTH
-from engine.data.render import MASK_WORDS, XRay
+from engine.data.templates.client import ClosedError, Picture
+from engine.data.templates.scan import refuse
 from engine.display import printable
 from engine.errors import UserError
-from engine.models.folder import inspect_model
-from tui.dataset import DatasetReport, read_dataset
+from tui.dataset import DatasetReport, read_dataset, wanted_of
 from tui.keymap import bindings
 from tui.screens.wizard import WizardStep
-from tui.template_check import TemplateCheck, check_template
+from tui.template_check import TemplateCheck, TemplateState, fetch_tokenizer, offers, tokenizer_folder
+from tui.template_words import legend, not_here, title, verdict_lines
 from tui.text import hanging, stack
 from tui.widgets.x_ray import XRayView, x_ray_content
 
-CHATML = str(Path(presets.__path__[0], "templates", "chatml.jinja"))
+ROW_KEYS = (
+    "template.next",
+    "template.previous",
+    "template.longest",
+    "template.worst",
+    "template.other",
+)
+WIDE = 100  # columns in which all keys are named
+LOW = 30  # rows of a terminal in which lines that say all is well are joined
 
 
 class TemplateScreen(WizardStep):
@@ -37,13 +45,20 @@ A chat template is the recipe by which a conversation becomes one long text, wit
 piece of that text, about three quarters of a word.
 
 The model reads everything but learns only what stands in [brackets]: the answers, and the mark that ends them. So it \
-learns to answer, not to ask. ⏎ is the end of a line."""
+learns to answer, not to ask. ⏎ is the end of a line. What is struck through lies beyond max_length, is cut off, and is \
+never seen.
+
+A model that brings a template was trained with it and learns fastest with it. A base model has none; it gets one."""
 
     def __init__(self) -> None:
         super().__init__()
         self._row = 0
-        self._check: TemplateCheck | None = None
+        self._worst = -1
+        self._folder: Path | None = None
         self._data: DatasetReport | None = None
+        self._check: TemplateCheck | None = None
+        self._state: TemplateState | None = None
+        self._picture: Picture | UserError | None = None
 
     def question(self) -> ComposeResult:
         yield Static("", id="shown", markup=False)
@@ -58,160 +73,202 @@ learns to answer, not to ask. ⏎ is the end of a line."""
         self._fit_box()
         self._tell()
 
-    def _fit_box(self) -> None:
-        self.query_one(XRayView).styles.max_height = max(5, self.size.height - 14)
+    def on_unmount(self) -> None:
+        self._close()
 
-    def _look(self) -> None:
+    def _fit_box(self) -> None:
+        self.query_one(XRayView).styles.max_height = max(
+            6, self.size.height - (16 if self.size.height < LOW else 19)
+        )
+
+    def _close(self) -> None:
+        if self._check is not None:
+            self._check.close()
+        self._check = self._state = self._picture = None
+
+    # The work, all of it in a thread and another process
+
+    def _look(self, folder: Path | None = None) -> None:
+        """Open the template and look at the first row; the rest follows."""
         draft, app = self.draft, self.the_app
+        self._close()
         self.query_one("#shown", Static).update(
             Content.styled("Reading the rows through the template ...", "$muted")
         )
 
-        def work() -> tuple[TemplateCheck | None, DatasetReport]:
-            data = app.dataset(draft.data_path) or read_dataset(draft.data_path)
-            folder = inspect_model(draft.model).folder
-            if folder is None:
-                return None, data
+        def work() -> tuple[Path | None, DatasetReport, TemplateCheck | None, TemplateState | None]:
+            data = app.dataset(draft.data_path) or read_dataset(wanted_of(draft))
+            here = folder or tokenizer_folder(draft.model)
+            if here is None:
+                return None, data, None, None
             max_length = plan(draft, app.machine).config.training.max_length or ORDINARY_LENGTH
-            return check_template(folder, draft.chat_template, data.rows, max_length), data
+            check = TemplateCheck(here, draft.chat_template, draft.model, data.rows, max_length)
+            try:
+                return here, data, check, check.open()
+            except UserError:
+                check.close()
+                raise
 
-        self.in_background(work, self._looked, "look", self._failed)
+        self.in_background(work, self._opened, "look", self._failed)
 
-    def _looked(self, result: tuple[TemplateCheck | None, DatasetReport]) -> None:
-        self._check, self._data = result
+    def _opened(
+        self, result: tuple[Path | None, DatasetReport, TemplateCheck | None, TemplateState | None]
+    ) -> None:
+        self._folder, self._data, self._check, self._state = result
         self.the_app.keep_dataset(self._data)
-        self._tell()
+        self._row = min(self._row, len(self._data.rows) - 1)
+        self._worst = -1
+        if self._check is None or self._state is None:
+            self._tell()
+            return
+        check, state = self._check, self._state
+        self._show_row(self._row)
+
+        def scan() -> TemplateState | None:
+            try:
+                return check.scan(
+                    state, lambda found: self._deliver(check is not self._check, self._scanned, found)
+                )
+            except ClosedError:
+                return None
+
+        self.in_background(scan, self._scanned, "scan", self._failed)
+
+    def _scanned(self, state: TemplateState | None) -> None:
+        if state is not None and self._check is not None:
+            self._state = state
+            self._tell()
 
     def _failed(self, error: UserError) -> None:
+        self._close()
         self.query_one("#shown", Static).update("")
+        self.query_one("#about", Static).update("")
         self.query_one(XRayView).display = False
         self.show_error(error)
+
+    def _show_row(self, row: int) -> None:
+        self._row = row
+        check = self._check
+        if check is None:
+            return
+
+        def work() -> Picture | UserError | None:
+            try:
+                return check.picture(row)
+            except UserError as error:
+                return error
+            except ClosedError:
+                return None
+
+        def done(picture: Picture | UserError | None) -> None:
+            if check is self._check and picture is not None:
+                self._picture = picture
+                self._tell()
+
+        self.in_background(work, done, "row")
+
+    # What is shown
 
     def _tell(self) -> None:
         if self._data is None:
             return
         box, about, width = self.query_one(XRayView), self.query_one("#about", Static), self.size.width - 4
         box.display = self._check is not None
-        self.key_line.hide(
-            *(
-                ()
-                if self._check
-                else ("template.next", "template.previous", "template.longest", "template.other")
-            )
-        )
-        if self._check is None:
-            self.query_one("#shown", Static).update(
-                Content.styled("How will the model see the rows?", "bold")
-            )
-            about.update(_not_here(self.draft.model, width))
+        # On a narrow screen, where few keys are named, going back is the one that everybody knows.
+        narrow = ("wizard.back",) if self._check and self.size.width < WIDE else ()
+        self.key_line.hide(*narrow, *(("template.fetch",) if self._check else ROW_KEYS))
+        shown = self.query_one("#shown", Static)
+        if self._check is None or self._state is None:
+            shown.update(Content.styled("How will the model see the rows?", "bold"))
+            about.update(not_here(self.draft.model, width))
             return
-        row = self._data.rows[self._row]
-        try:
-            seen = self._check.xray(row)
-        except UserError as error:
+        shown.update(title(self._state, self._data, self._row, width))
+        picture = self._picture
+        lines = verdict_lines(
+            self._state, self._data, picture, self._check.max_length, width, self.size.height < LOW
+        )
+        if isinstance(picture, UserError):
             box.show(Content.styled("The template refuses this row.", "$error"))
-            about.update(hanging("!", "bold $error", printable(error.what, 300), width))
-            seen = None
-        self.query_one("#shown", Static).update(self._title(width))
-        if seen is not None:
-            box.show(x_ray_content(seen))
-            about.update(stack(_legend(seen), "", *_verdict(seen, self._check, self._data, width)))
-
-    def _title(self, width: int) -> Content:
-        assert self._check is not None
-        assert self._data is not None
-        source = self._check.renderer.template_source
-        own = self.draft.chat_template == "model"
-        name = f"the model's own ({printable(source, 60)})" if own else printable(Path(source).stem, 40)
-        left = f"Template: {name}"
-        number = self._data.numbers[self._row]
-        right = f"row {self._row + 1:,} of {len(self._data.rows):,} ({self._data.first.unit} {number})"
-        gap = max(2, width - len(left) - len(right))
-        return Content.assemble((left, "bold"), " " * gap, (right, "$muted"))
+            about.update(stack(hanging("!", "bold $error", printable(picture.what, 300), width), "", *lines))
+        elif picture is not None:
+            box.show(x_ray_content(picture.segments))
+            about.update(stack(legend(picture), "", *lines))
 
     # Keys
 
     def action_row(self, by: int) -> None:
         if self._check is not None and self._data is not None:
-            self._row = (self._row + by) % len(self._data.rows)
-            self._tell()
+            self._show_row((self._row + by) % len(self._data.rows))
 
     def action_longest(self) -> None:
-        if self._check is not None:
-            self._row = self._check.longest
-            self._tell()
+        if self._state is not None:
+            self._show_row(self._state.scan.longest)
+
+    def action_worst(self) -> None:
+        """The worst row, then the next worst, and around."""
+        if self._state is not None and self._state.scan.worst:
+            self._worst = (self._worst + 1) % len(self._state.scan.worst)
+            self._show_row(self._state.scan.worst[self._worst])
 
     def action_other(self) -> None:
-        """The model's own template, or ChatML."""
+        """Choose from the list of templates."""
+        from textual.widgets.option_list import Option
+
+        from tui.screens.pick import PickScreen
+
         self.notice.clear()
-        if self.draft.chat_template == "model":
-            self.draft.chat_template = CHATML
-            self.notice.say(
-                "ChatML instead of the model's own template. t again goes back. Only for base models."
+        listed = offers(self._folder, self.draft.model, self.draft.chat_template)
+        chosen = self.draft.chat_template if self.draft.chat_template != "model" else listed[0].name
+        options = [
+            Option(
+                Content.assemble(
+                    f"{printable(offer.title, 27):<28}",
+                    (f"{printable(offer.name, 20):<21}", "$muted"),
+                    offer.note,
+                ),
+                id=offer.name,
             )
-        else:
-            self.draft.chat_template = "model"
-        self._look()
+            for offer in listed
+        ]
+        words = "The model's own is best where there is one. Another kind of conversation mark has to be learnt first."
+        self.app.push_screen(PickScreen("Which chat template?", words, options, chosen), self._picked)
+
+    def _picked(self, name: str | None) -> None:
+        if name is not None and name != self.draft.chat_template:
+            self.draft.chat_template = name
+            self.draft.settings.pop("allow_bad_template", None)
+            self.keep_draft()
+            self._look(self._folder)
+
+    def action_fetch(self) -> None:
+        """Download the tokenizer of a model that is not here."""
+        if self._check is not None or self._data is None:
+            return
+        model = self.draft.model
+        revision = str(self.draft.settings.get("model_revision") or "main")
+        self.notice.say("Downloading the tokenizer, a few megabytes ...")
+
+        def fetched(folder: Path) -> None:
+            self.notice.clear()
+            self._look(folder)
+
+        self.in_background(lambda: fetch_tokenizer(model, revision), fetched, "fetch")
 
     def accept(self) -> bool:
-        check = self._check
-        if check is not None and check.num_checked == len(check.nothing) + len(check.refused):
-            self.show_error(
-                UserError(
-                    "The model would learn nothing: no row has a token to train on.",
-                    f"template {printable(check.renderer.template_source, 200)}",
-                    "Choose another template with t, or another model.",
-                )
-            )
-            return False
-        return True
+        state = self._state
+        if state is None or not state.verdict.bad or self.draft.settings.get("allow_bad_template"):
+            return True
+        from tui.screens.confirm import ConfirmScreen
 
-
-def _legend(seen: XRay) -> Content:
-    learnt = sum(seen.mask[: seen.kept])
-    return Content.assemble(
-        ("[ learnt ]", "bold $success"),
-        "  ",
-        ("read, not learnt", "$muted"),
-        f"   {learnt} of {seen.total} tokens are learnt",
-    )
-
-
-def _verdict(seen: XRay, check: TemplateCheck, data: DatasetReport, width: int) -> list[Content]:
-    lines: list[Content] = []
-    if seen.trained_count and seen.stops:
-        words = (
-            "The model learns the whole text, and where it ends."
-            if seen.mask_source == "whole text"
-            else "The model learns what the assistant says, and how to stop."
+        error = refuse(state.verdict, state.opened.title)
+        options = [("back", "Stay here and choose another template"), ("go", "Train with it all the same")]
+        self.app.push_screen(
+            ConfirmScreen("This training would be wasted.", [printable(error.what, 400)], options),
+            self._confirmed,
         )
-        lines.append(hanging("✓", "bold $success", words, width))
-    if seen.mask_source in ("prefixes", "training copy of the template"):
-        lines.append(hanging("→", "$primary", MASK_WORDS[seen.mask_source], width))
-    lines += [hanging("!", "bold $warning", printable(problem, 300), width) for problem in seen.problems]
-    some = "" if check.num_checked == len(data.rows) else "first "
-    good = not (check.num_cut or check.nothing or check.refused)
-    longest = f"The longest has {check.longest_total:,} of {check.max_length:,} tokens."
-    if good:
-        words = f"All {some}{check.num_checked:,} rows fit and teach something. {longest}"
-        return [*lines, hanging("✓", "bold $success", words, width)]
-    if check.num_cut:
-        words = f"{check.num_cut:,} of {some}{check.num_checked:,} rows are cut off. {longest} max_length is set at Method."
-        lines.append(hanging("!", "bold $warning", words, width))
-    for indices, what in ((check.nothing, "teach nothing"), (check.refused, "are refused by the template")):
-        if indices:
-            numbers = ", ".join(str(data.numbers[index]) for index in indices[:5])
-            more = ", ..." if len(indices) > 5 else ""
-            words = f"{len(indices):,} rows {what} ({data.first.unit} {numbers}{more})."
-            lines.append(hanging("!", "bold $warning", words, width))
-    return lines
+        return False
 
-
-def _not_here(model: str, width: int) -> Content:
-    return stack(
-        hanging("→", "bold $primary", f"{printable(model, 100)} is not on this disk yet, so its rows cannot be shown.", width),
-        "",
-        hanging(" ", "", "The model brings its own chat template, the recipe that turns a conversation into text, and "
-                "it is used as it is. When the training starts, the model is downloaded and every row is checked; a run "
-                "in which nothing would be learnt is refused before it starts.", width),
-    )  # fmt: skip
+    def _confirmed(self, answer: str | None) -> None:
+        if answer == "go":
+            self.draft.settings["allow_bad_template"] = True
+            self.go(1)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Iterable
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.data.render import XRay
+from engine.data.templates.segments import Segment
 from engine.display import printable
 
-MOST_SHOWN = 4000  # characters of one part; the rest is said, not shown
+STYLES = {
+    "masked": "$muted",
+    "learnt": "bold $success",
+    "end": "bold reverse $success",
+    "cut": "$muted strike",
+}
 
 
 class XRayView(VerticalScroll):
@@ -29,21 +34,33 @@ class XRayView(VerticalScroll):
         self.scroll_home(animate=False)
 
 
-def x_ray_content(seen: XRay) -> Content:
-    """The whole text; learnt parts as ``[...]``, line ends as ⏎, what is cut off struck through."""
+def x_ray_content(pieces: Iterable[Segment]) -> Content:
+    """The whole text; learnt parts as ``[...]``, line ends as ⏎, what is cut off struck through and said in words."""
     parts: list[tuple[str, str]] = []
-    kept = [(text, "trained" if trained else "masked") for text, trained in seen.tokens[: seen.kept]]
-    cut = [(text, "cut") for text, _ in seen.tokens[seen.kept :]]
-    for kind, group in groupby(kept + cut, key=lambda token: token[1]):
-        text = _visible("".join(text for text, _ in group))
-        if kind == "trained":
-            parts.append((f"[{text}]", "bold $success"))
-        elif kind == "masked":
-            parts.append((text, "$muted"))
-        else:
-            parts += [("‖ cut off from here: ", "bold $error"), (text, "$muted strike")]
+    open_, cut = False, False
+    for piece in pieces:
+        learnt = piece.kind in ("learnt", "end")
+        if learnt != open_:
+            parts.append(("[" if learnt else "]", STYLES["learnt"]))
+            open_ = learnt
+        if piece.kind == "cut" and not cut:
+            parts.append(("‖ cut off from here: ", "bold $error"))
+            cut = True
+        parts += _shown(piece)
+    if open_:
+        parts.append(("]", STYLES["learnt"]))
     return Content.assemble(*parts)
 
 
+def _shown(piece: Segment) -> list[tuple[str, str]]:
+    style = STYLES[piece.kind]
+    if not piece.left_out:
+        return [(_visible(piece.text), style)]
+    half = len(piece.text) // 2
+    gap = f" ... {piece.left_out:,} characters not shown ... "
+    return [(_visible(piece.text[:half]), style), (gap, "$muted"), (_visible(piece.text[half:]), style)]
+
+
 def _visible(text: str) -> str:
-    return printable(text, MOST_SHOWN, newlines=True).replace("\t", "→").replace("\n", "⏎\n")
+    shown = printable(text, len(text), newlines=True)
+    return shown.replace("\t", "→").replace("\n", "⏎\n")

@@ -166,7 +166,9 @@ class Autocast(TorchFunctionMode):
             if func in _LOWER:
                 args = tuple(self._cast(item, self.dtype) for item in args)
                 kwargs = {name: self._cast(item, self.dtype) for name, item in kwargs.items()}
-            elif func in _FULL and kwargs.get("dtype") is None:  # fp32_set_opt_dtype casts none that says its own
+            elif (
+                func in _FULL and kwargs.get("dtype") is None
+            ):  # fp32_set_opt_dtype casts none that says its own
                 args = tuple(self._cast(item, torch.float32) for item in args)
                 kwargs = {name: self._cast(item, torch.float32) for name, item in kwargs.items()}
         return func(*args, **kwargs)
