@@ -197,8 +197,10 @@ class FinetuiApp(App[None]):
         def work() -> str:
             from engine.config.draft import start
             from engine.run.launch import require_training_packages
+            from tui.hub import refuse_unavailable
 
             require_training_packages()  # before a folder is made for a run that cannot start
+            refuse_unavailable(plan.config.model.model_name_or_path, plan.config.model.model_revision)
             return start(plan).name
 
         def started(name: str) -> None:

@@ -41,7 +41,7 @@ SHOWN = {
     "enter": "Enter", "escape": "Esc", "question_mark": "?", "dollar_sign": "$", "space": "space", "tab": "Tab",
     "slash": "/", "left": "←", "right": "→", "up": "↑", "down": "↓", "delete": "Del", "f1": "F1",
     "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+c": "Ctrl+C", "ctrl+p": "Ctrl+P",
-    "ctrl+u": "Ctrl+U", "backspace": "⌫", "full_stop": ".", "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
+    "ctrl+u": "Ctrl+U", "backspace": "Bksp", "full_stop": ".", "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
 }  # fmt: skip
 
 EVERYWHERE = (
@@ -112,9 +112,9 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("findings.stop", "s", "stop", "stop", "Stop the check that is running."),
     ),
     "model": (
+        Key("model.twin", "u", "twin", "ungated copy", "Take the same weights from a place that asks for no licence."),
         Key("model.search", "s", "search", "search Hub", "Search the Hugging Face Hub for a model."),
         Key("model.other", "slash", "other", "type a name", "Type a folder or a name from the Hugging Face Hub."),
-        Key("model.twin", "u", "twin", "ungated copy", "Take the same weights from a place that asks for no licence."),
         Key("model.all", "a", "all", "show all", "Show every model finetui knows, not only the fitting ones."),
     ),
     "template": (

@@ -59,8 +59,6 @@ async def test_files_nearby_are_offered() -> None:
         ("broken.jsonl", b'{"prompt": "a", "completion": "b"}\n{"prompt":\n', "line 2"),
         ("empty.jsonl", b"", "The dataset file is empty."),
         ("columns.csv", b"x,y\n1,2\n", "Columns seen: x, y"),
-        ("pref.jsonl", b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n', "preference pairs"),
-        ("latin.csv", "question,answer\nKöln,Dom\n".encode("latin-1"), "not UTF-8"),
         ("no-such-file.jsonl", None, "There is no such dataset file."),
     ],
 )
@@ -76,6 +74,14 @@ async def test_wrong_files_are_explained_and_not_taken(name: str, content: bytes
         assert screens.app.the_draft().data_path == DEMO_DATA
         await screens.press("escape", "home", "enter")
         assert screens.at == "model"
+
+
+async def test_another_encoding_is_read_and_said() -> None:
+    Path("latin.csv").write_bytes("question,answer\nKöln?,Dom\n".encode("latin-1"))
+    async with running() as screens:
+        await screens.press("enter", "down")
+        assert "Köln?" in screens.text
+        assert "read as Windows-1252" in screens.one_line
 
 
 async def test_a_typed_path_with_completion() -> None:
@@ -137,6 +143,7 @@ def test_find_datasets_leaves_other_files_alone(tmp_path: Path) -> None:
     for name in (
         "a.jsonl",
         "b.csv",
+        "packed.jsonl.gz",
         "package.json",
         ".hidden.jsonl",
         "notes.txt",
@@ -147,7 +154,7 @@ def test_find_datasets_leaves_other_files_alone(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere")
     found = [str(path.relative_to(tmp_path)) for path in find_datasets(tmp_path)]
-    assert found == ["a.jsonl", "b.csv", "sub/c.parquet"]
+    assert found == ["a.jsonl", "b.csv", "packed.jsonl.gz", "sub/c.parquet"]
     assert find_datasets(tmp_path / "nowhere") == []
 
 

@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.timer import Timer
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.advise import fits
-from engine.advise.variant import VariantAdvice, advise_variant
+from engine.advise.variant import advise_variant
 from engine.choice import Choice
 from engine.config.draft import DEMO_MODEL
-from engine.display import gib, printable
+from engine.display import printable
 from engine.errors import UserError
 from engine.fit import grid
-from engine.fit.cards import known_cards
-from engine.fit.setup import architecture_of
+from engine.hub.facts import RepoFacts
+from engine.hub.names import MODELSCOPE
 from engine.models import catalogue
 from engine.models.folder import ModelFacts, inspect_model
+from tui.hub import HubLink, given_up, is_about, obstacle_of, offline_words, twin_of
 from tui.keymap import bindings
+from tui.model_words import (
+    ModelReport,
+    cell_of,
+    facts_line,
+    fit_sentence,
+    fit_words,
+    hub_lines,
+    model_line,
+    size,
+)
 from tui.planning import Target, target_of
+from tui.screens.hub_search import PAUSE, HubSearchScreen
 from tui.screens.wizard import WizardStep
 from tui.text import hanging, stack
-from tui.tuning import MARKS, memory_words
+from tui.tuning import MARKS
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.path_input import PathInput
 
 DEMO_TITLE = "The built-in demo model"
 CHOSEN = "model_chosen"  # in the draft's answers: the user has passed this page
 MOST_SUGGESTED = 6
+LOW = 30  # rows of a terminal in which blank lines are left out
 AT_ONCE = 16  # models whose memory is predicted before the list is painted again
-
-
-@dataclass(frozen=True, slots=True)
-class ModelReport:
-    """What is said about one model.
-
-    Attributes:
-        facts: What it is.
-        advice: Whether it suits the data.
-        cell: Whether it fits, and how; None without a card, or where its size is not known.
-    """
-
-    facts: ModelFacts
-    advice: VariantAdvice
-    cell: grid.Cell | None
 
 
 class ModelScreen(WizardStep):
     """A list with the suggested model on top, a field for any other, and a verdict on the marked one."""
 
     STEP = "model"
-    KEY_GROUPS = ("wizard", "list", "model")
+    KEY_GROUPS = ("wizard", "model", "list")
     BINDINGS = bindings("wizard", "model")
     HELP = """\
 B stands for a billion weights: the numbers a model is made of. More weights know more and need more memory. The GiB \
 beside a model are what 19 of 20 runs stay below, with one text of 2,048 tokens at once and the named way to train.
 
 An instruct model already answers questions. A base model only continues text and needs thousands of examples. A \
-vision model also reads images. GGUF files are for running a finished model, not for training. A gated model wants \
+vision model also reads images. Weights come as safetensors, which hold numbers only; pickle, an older format, can run \
+hidden code and is refused. GGUF files are for running a finished model, not for training. A gated model wants \
 you to accept its licence on huggingface.co first."""
 
     def __init__(self) -> None:
@@ -73,6 +71,15 @@ you to accept its licence on huggingface.co first."""
         self._cells: dict[str, grid.Cell | None] = {}
         self._predicting = False
         self._target: Target | None = None
+        self._link = HubLink()
+        self._facts: dict[str, RepoFacts | UserError] = {}
+        self._looking = ""  # the model the Hub is asked about
+        self._waiting = ""  # the model that is taken once the Hub has answered
+        self._silent = offline_words()  # why the Hub is not asked
+        self._timer: Timer | None = None
+
+    def on_unmount(self) -> None:
+        self._link.close()
 
     def question(self) -> ComposeResult:
         yield Static(Content.styled("Which model should learn it?", "bold"), classes="asked")
@@ -94,6 +101,7 @@ you to accept its licence on huggingface.co first."""
         self._fill(self._preselected(suggestion))
 
     def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.height < LOW, "-low")
         self._tell()
 
     @property
@@ -124,17 +132,20 @@ you to accept its licence on huggingface.co first."""
     def _line(self, model: str) -> Content:
         """A line of the list, with what is known by now."""
         if model == DEMO_MODEL:
-            return _line(DEMO_TITLE, self._demo_size(), "no download")
+            return model_line(DEMO_TITLE, self._demo_size(), "no download")
         known = catalogue.find(model)
         cell = self._cells.get(model)
-        notes = [_fit_words(cell) if cell else ""]
+        notes = [fit_words(cell) if cell else ""]
         if self._suggestion is not None and model == self._suggestion.value.model_id:
             notes.append("suggested")
         elif known is None:
             notes.append("your choice")
         elif self._all:
             notes.append(known.variant)
-        return _line(model, size(known.params_b) if known else "", "   ".join(filter(None, notes)))
+        facts = self._facts.get(model)
+        told = facts.params / 1e9 if isinstance(facts, RepoFacts) and facts.params else None
+        params = known.params_b if known else told
+        return model_line(model, size(params) if params else "", "   ".join(filter(None, notes)))
 
     def _predict(self, ids: list[str]) -> None:
         """Predict the memory of models a few at a time, those the user looks at first."""
@@ -179,6 +190,9 @@ you to accept its licence on huggingface.co first."""
         self.notice.clear()
         self._tell()
         self._read(self._model)
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(PAUSE, self._pause_over)
 
     def _read(self, model: str) -> None:
         if model in self._reports:
@@ -200,13 +214,79 @@ you to accept its licence on huggingface.co first."""
     def _got(self, model: str, report: ModelReport | UserError) -> None:
         self._reports[model] = report
         self._tell()
-        if self._go_when_read and model == self._model:
+        if model != self._model:
+            return
+        if self._timer is None:
+            self._ask_hub()
+        if self._go_when_read and not self._looking:
             self.action_next()
+
+    # Asking the Hub, in another process, about a model that stays marked for a moment
+
+    def _must_ask(self, model: str) -> bool:
+        """Whether only the Hub knows if the model can be had."""
+        report = self._reports.get(model)
+        here = not isinstance(report, ModelReport) or report.facts.folder is not None
+        known = model in self._facts or bool(self._silent)
+        return not (here or known or model == DEMO_MODEL or model.lower().startswith(MODELSCOPE))
+
+    def _pause_over(self) -> None:
+        self._timer = None
+        self._ask_hub()
+
+    def _ask_hub(self) -> None:
+        model = self._model
+        if self._looking == model or not self._must_ask(model):
+            return
+        self._looking = model
+        self._tell()
+        task = self._link.task()
+
+        def work() -> RepoFacts | UserError | None:
+            try:
+                return given_up(lambda: self._link.client.look(model, "model", task=task))
+            except UserError as error:
+                return error
+
+        self.in_background(work, lambda facts: self._told(model, facts), "hub")
+
+    def _told(self, model: str, facts: RepoFacts | UserError | None) -> None:
+        if self._looking == model:
+            self._looking = ""
+        if facts is None:
+            return
+        if isinstance(facts, UserError) and not is_about(facts, model):
+            self._silent = (
+                f"{printable(facts.what, 200)} Nothing more can be said of models that are not here."
+            )
+        else:
+            self._facts[model] = facts
+            choices = self.query_one(ChoiceList)
+            if model in [option.id for option in choices.options]:
+                choices.replace_option_prompt(model, self._line(model))
+        self.notice.clear()
+        if isinstance(facts, RepoFacts) and catalogue.find(model) is None:
+            self._cells.pop(model, None)  # its config.json is here now, and says more than its name
+            self._reports.pop(model, None)
+            self._predict([model])
+            self._read(model)
+        else:
+            self._tell()
+            if self._go_when_read and model == self._model:
+                self.action_next()
+
+    def _obstacle(self, model: str) -> UserError | None:
+        """Why the model cannot be had, as far as the Hub has said it."""
+        facts = self._facts.get(model)
+        return obstacle_of(facts) if isinstance(facts, RepoFacts) else facts
 
     def _tell(self) -> None:
         about = self.query_one("#about", Static)
         report = self._reports.get(self._model)
         self.key_line.relabel()
+        obstacle = self._obstacle(self._model)
+        twin = twin_of(self._model, obstacle) if obstacle else None
+        self.key_line.hide(*(() if twin else ("model.twin",)))
         if isinstance(report, UserError):
             about.update("")
             self.show_error(report)
@@ -219,6 +299,8 @@ you to accept its licence on huggingface.co first."""
 
     def _about(self, report: ModelReport) -> Content:
         width = self.size.width - 4
+        if self._obstacle(self._model) is not None:  # nothing else matters
+            return stack(Content(facts_line(report.facts)), *self._hub_lines(width))
         lines = [Content(facts_line(report.facts)), Content("")]
         if self._suggestion is not None and self._model == self._suggestion.value.model_id:
             lines.append(hanging("→", "bold $primary", f"Suggested. {self._suggestion.reason}", width))
@@ -244,10 +326,25 @@ you to accept its licence on huggingface.co first."""
             hanging("!", "bold $warning", printable(text, 300), width)
             for text in self._problems(report.facts)
         ]
+        lines += self._hub_lines(width)
         return stack(*lines)
+
+    def _hub_lines(self, width: int) -> list[Content]:
+        """What the Hub says of the marked model, or why it says nothing."""
+        model = self._model
+        facts = self._facts.get(model)
+        told = facts if isinstance(facts, RepoFacts) else None
+        silent = "" if self._is_here(model) or model == DEMO_MODEL else self._silent
+        return hub_lines(model, told, self._obstacle(model), self._looking == model, silent, width)
+
+    def _is_here(self, model: str) -> bool:
+        report = self._reports.get(model)
+        return isinstance(report, ModelReport) and report.facts.folder is not None
 
     def _problems(self, facts: ModelFacts) -> list[str]:
         words = list(facts.problems)
+        if self._model in self._facts:
+            return words
         if facts.gated:
             words.append("Gated: accept its licence on huggingface.co, and log in here with: hf auth login")
         if facts.folder is None:
@@ -276,6 +373,16 @@ you to accept its licence on huggingface.co first."""
         else:
             super().action_back()
 
+    def action_search(self) -> None:
+        """Search the Hub."""
+        self.app.push_screen(HubSearchScreen("model", self.submitted))
+
+    def action_twin(self) -> None:
+        """Take the same weights from a place without a gate."""
+        obstacle = self._obstacle(self._model)
+        if obstacle is not None and (twin := twin_of(self._model, obstacle)):
+            self.submitted(twin)
+
     def submitted(self, value: str) -> None:
         self.notice.clear()
         text = value.strip()
@@ -298,63 +405,16 @@ you to accept its licence on huggingface.co first."""
         if isinstance(report, UserError):
             self.show_error(report)
             return False
+        if (obstacle := self._obstacle(model)) is not None:
+            self.show_error(obstacle)
+            return False
+        if self._must_ask(model) and self._waiting != model:
+            self._waiting, self._go_when_read = model, True
+            self._ask_hub()
+            self.notice.say("Asking the Hub whether it can be had. Enter again goes on without the answer.")
+            return False
         if model != self.draft.model:
             self.draft.tuning = None  # what suits one model need not suit another
         self.draft.model = model
         self.draft.answers[CHOSEN] = "yes"
         return True
-
-
-def size(params_b: float) -> str:
-    """Weights as people say them: ``8.2 B``, ``135 M``."""
-    return f"{params_b:.3g} B" if params_b >= 1 else f"{params_b * 1000:.3g} M"
-
-
-def facts_line(facts: ModelFacts) -> str:
-    """What is known of a model, in one line."""
-    params = size(facts.params / 1e9) + " weights" if facts.params else ""
-    variant = {"base": "base", "instruct": "instruct", "vision": "reads images"}.get(facts.name.variant, "")
-    context = f"up to {facts.context:,} tokens" if facts.context else ""
-    licence = f"licence {facts.licence}" if facts.licence else ""
-    return " · ".join(
-        printable(part, 80) for part in (facts.name.family, params, variant, context, licence) if part
-    )
-
-
-def cell_of(model: str, target: Target) -> grid.Cell | None:
-    """The best way to train a model on the target; None when nothing is known of its size."""
-    try:
-        return grid.best_cell(architecture_of(model), target.free, target.card)
-    except UserError:
-        return None
-
-
-def fit_sentence(cell: grid.Cell, target: Target) -> str:
-    """Whether a model fits, in words, and for one that does not what it would take."""
-    free, need = gib(target.free), gib(cell.p95)
-    where = f"on the {printable(target.name, 40)}" if target.planned else "here"
-    texts = f"texts of {grid.LENGTH:,} tokens"
-    if cell.verdict == "fits":
-        return f"It fits {where} with {cell.method}: at most {need} of {free} for {texts}."
-    larger = min(
-        (card for card in known_cards() if card.usable >= cell.p95),
-        key=lambda card: card.usable,
-        default=None,
-    )
-    card = f"a card such as the {larger.name} has that" if larger else "no single card has that much"
-    if cell.verdict == "tight":
-        return (
-            f"Tight {where}: {cell.method} needs {gib(cell.p50)} to {need} for {texts}, and {free} are free. Shorter texts "
-            f"may fit; {card}."
-        )
-    return f"It does not fit {where}: even {cell.method} needs up to {need} for {texts}, and {free} are free; {card}."
-
-
-def _fit_words(cell: grid.Cell) -> str:
-    """Such as ``✓ QLoRA 8.2 GiB``."""
-    mark, need = memory_words(cell).split(" ", 1)
-    return f"{mark} {cell.method.partition(' ')[0]} {need}"
-
-
-def _line(name: str, params: str, words: str) -> Content:
-    return Content.assemble(f"{printable(name, 60):<36}", f"{params:>7}", (f"   {words}", "$muted"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -36,14 +35,12 @@ def complete_path(text: str) -> str:
     """The longest continuation that all existing paths with this beginning share."""
     folder, name = os.path.split(text)
     try:
-        entries = list(Path(folder or ".").expanduser().iterdir())
-    except (OSError, RuntimeError):
+        entries = os.listdir(os.path.expanduser(folder or "."))  # names alone: quick in huge folders
+    except (OSError, ValueError):
         return text
-    matches = [
-        entry for entry in entries if entry.name.startswith(name) and (name or not entry.name.startswith("."))
-    ]
+    matches = [entry for entry in entries if entry.startswith(name) and (name or not entry.startswith("."))]
     if not matches:
         return text
-    common = os.path.commonprefix([entry.name for entry in matches])  # noqa: RUF071 - letters, not folders, are meant
-    slash = "/" if len(matches) == 1 and matches[0].is_dir() else ""
-    return os.path.join(folder, common) + slash
+    common = os.path.commonprefix(matches)  # noqa: RUF071 - letters, not folders, are meant
+    path = os.path.join(folder, common)
+    return f"{path}/" if len(matches) == 1 and os.path.isdir(os.path.expanduser(path)) else path
