@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fakes.fixtures"]
+pytest_plugins = ["tests.fakes.fixtures", "tests.fakes.hub.fixtures"]
 
 # Two test processes on two cores: more threads than that only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""The four ways to train as the wizard offers them, and the marks of what fits."""
+"""The ways to train as the wizard offers them, and the marks of what fits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tuning:
     """One way to train.
 
     Attributes:
-        id: As in the draft: qlora, lora8, lora or full.
+        id: As in the draft: qlora, lora8, lora, freeze or full.
         title: Its name.
         words: What it costs and brings, in a few words.
         method: Its name in :data:`engine.fit.decide.METHODS`.
@@ -38,6 +38,7 @@ TUNINGS = (
     Tuning("lora", "LoRA", "small added matrices are trained", grid.LORA),
     Tuning("qlora", "QLoRA, 4-bit", "the same, model held in 4 bits", grid.QLORA),
     Tuning("lora8", "LoRA, 8-bit", "the same, in 8 bits: slower", grid.LORA_8BIT),
+    Tuning("freeze", "Last layers", "only the last layers are changed", grid.FULL),
     Tuning("full", "Full", "every weight is changed", grid.FULL),
 )
 
@@ -49,8 +50,8 @@ def memory_words(cell: grid.Cell) -> str:
 
 def tuning_of(config: RunConfig) -> str:
     """The id of the way a configuration trains."""
-    if config.method.tuning == "full":
-        return "full"
+    if config.method.tuning != "lora":
+        return config.method.tuning
     return "qlora" if config.model.load_in_4bit else "lora8" if config.model.load_in_8bit else "lora"
 
 

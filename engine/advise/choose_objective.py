@@ -132,9 +132,8 @@ def _missing(wanted: Objective, chosen: Objective) -> str:
         PromptOnly: "prompts",
         Labelled: "answers marked good or bad",
     }[form]
-    use = next(
-        (use for use in USES if OBJECTIVES[chosen].form in use.sources and wanted in use.objectives), None
-    )
+    made = OBJECTIVES[chosen].form
+    use = next((use for use in USES if made in use.sources and use.form is form), None)
     way = f" To get that from these data ({use.words}): format {use.name}." if use else ""
     return f"For {wanted} they would need {needs}.{way}"
 

@@ -248,7 +248,7 @@ def compare_with_table(
     why = table_difference(architecture_of(model_id), method, free, card, length)
     if why:
         return why
-    longest = grid.longest(architecture_of(model_id), method, free, card, length)
+    longest = grid.longest(architecture_of(model_id), method, free, card)
     return (
         f"By the guides' table {model_id.rpartition('/')[2]} with {method} fits. It does, with texts of up to "
         f"{longest:,} tokens; the suggestion leaves room for longer ones."
@@ -286,7 +286,7 @@ def _name(one: Recommendation) -> str:
 def _reason(
     best: Recommendation, free: int, card: Card | None, length: int, num_rows: int | None, goal: str
 ) -> str:
-    longest = grid.longest(architecture_of(best.model_id), best.method, free, card, length)
+    longest = grid.longest(architecture_of(best.model_id), best.method, free, card)
     need = (best.p95 or 0) / GIB
     parts = [
         f"It needs at most {need:.1f} of {gib(free)} with texts of {length:,} tokens, and up to {longest:,} tokens fit"

@@ -97,11 +97,11 @@ OBJECTIVES: dict[Objective, About] = {
     for about in (
         About(
             "sft", "Imitate answers", "The model learns to answer as the dataset does (supervised fine-tuning).",
-            Conversation, ("loss_type", "neftune_noise_alpha"), ("nll", "dft"), 2e-5, 2e-4, None, _IMITATION,
+            Conversation, ("loss_type", "neftune_noise_alpha", "packing", "group_by_length"), ("nll", "dft"), 2e-5, 2e-4, None, _IMITATION,
         ),
         About(
             "cpt", "Read texts", "The model goes on reading raw text, as it did when it was made (continued pre-training).",
-            Text, ("loss_type", "neftune_noise_alpha"), ("nll", "dft"), 1e-5, 1e-4, None, _IMITATION,
+            Text, ("loss_type", "neftune_noise_alpha", "packing", "group_by_length"), ("nll", "dft"), 1e-5, 1e-4, None, _IMITATION,
         ),
         About(
             "dpo", "Prefer the better of two answers",

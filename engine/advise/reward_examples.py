@@ -20,7 +20,7 @@ class Scored:
 
     Attributes:
         prompt: What was asked; foreign text.
-        kind: ``right``, ``wrong`` or ``empty``.
+        kind: ``right``, ``wrong``, ``in tags`` or ``empty``.
         answer: The answer; foreign text.
         scores: By function; None where it has no opinion.
         total: Weighted sum.

@@ -46,7 +46,12 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--vram", metavar="SIZE", help="plan for this much free memory, such as 24GiB")
     parser.add_argument(
-        "--max_length", type=int, nargs="+", default=[2048], metavar="N", help="tokens; default 2048"
+        "--max_length",
+        type=int,
+        nargs="+",
+        default=[2048],
+        metavar="N",
+        help="tokens, named after the models; default 2048",
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="texts at once; default 1")
     parser.add_argument(

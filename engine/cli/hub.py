@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -143,7 +144,9 @@ class _Line:
 
     def __call__(self, progress: Progress) -> None:
         text = progress.line() if progress.total else progress.words
-        print(f"\r{printable(text, 110):<110}", end="", file=sys.stderr, flush=True)
+        # A line as wide as the terminal would wrap, and then stay.
+        width = min(110, shutil.get_terminal_size().columns - 1)
+        print(f"\r{printable(text, width):<{width}}", end="", file=sys.stderr, flush=True)
 
 
 class _Lines:

@@ -44,6 +44,13 @@ def _conflicts(config: RunConfig) -> Iterator[Conflict]:
             "freeze_trainable_layers",
             f"it is for tuning freeze, and tuning is {config.method.tuning}",
         )
+    if config.data.eval is None and config.data.eval_fraction == 0:
+        for key, asked in (
+            ("early_stopping_patience", config.watch.early_stopping_patience),
+            ("load_best_model_at_end", config.watch.load_best_model_at_end),
+        ):
+            if asked:
+                yield key, f"{key} needs held-out rows to measure: give eval, or an eval_fraction above 0"
     yield from _of_objective(config)
 
 

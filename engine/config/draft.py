@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from engine.advise.choose_objective import choose_objective, look
+from engine.advise.goals import find_goal
 from engine.advise.objectives import OBJECTIVES, OWN_SETTINGS, users_of
 from engine.choice import Choice
 from engine.config.loading import flag_value, load
 from engine.config.loading import validate as validate_tree
+from engine.config.reporting import require_reporting
 from engine.config.resolve import Facts, resolve
 from engine.config.schema import RunConfig, keys
 from engine.config.template_gate import require_good_template, template_choice
 from engine.config.writing import command_line, to_yaml
+from engine.data.dataset import Dataset
 from engine.data.forms import Labelled, Objective, PromptOnly
-from engine.data.sources import parse_mapping, spec_of
+from engine.data.sources import is_hub_id, parse_mapping, spec_of
 from engine.errors import UserError
 from engine.fit.budget import Budget, budget_of
 from engine.fit.cards import find_card
@@ -201,6 +204,7 @@ def prepare(
     cards = [gpu] if gpu_index is not None and gpu else alike(machine, gpu)
     if config.training.num_processes is not None and gpu is not None:
         cards = used_cards(machine, gpu, config.training.num_processes)
+    require_suitable(config)
     rows = rows_of(config)
     architecture, unknown = _architecture(config)
     facts = facts_of(config, cards, architecture, rows)
@@ -241,7 +245,23 @@ def objective_of(draft: Draft) -> Choice[Objective]:
         mapping=parse_mapping(mapping) if isinstance(mapping, str) else mapping,
         format=None if asked in (None, "", "auto") else str(asked),
     )
+    if is_hub_id(spec.path):  # not fetched just to plan; the run says it if the data do not suit
+        goal = find_goal(draft.goal or "")
+        return Choice(
+            goal.objective if goal else "sft", "What the dataset holds is seen once it is on this disk."
+        )
     return choose_objective(draft.goal, look(spec))
+
+
+def require_suitable(config: RunConfig) -> None:
+    """Refuse data that are for another objective, before anything is started.
+
+    Raises:
+        UserError: It says what the data are, and what they can be used for.
+    """
+    for spec in (*config.data.train_specs(), *config.data.eval_specs()):
+        if not is_hub_id(spec.path):
+            Dataset(spec, config.method.objective, check=False)
 
 
 def _predicted(
@@ -273,13 +293,26 @@ def start(plan: Plan, numbered: bool = True) -> RunDir:
         UserError: The name is taken (unless `numbered`), the folder cannot be written, or nothing useful would be
             learnt through the chat template.
     """
+    run = lay_out(plan, numbered)
+    launch(run, plan.config.training.num_processes or 1, plan.env)
+    return run
+
+
+def lay_out(plan: Plan, numbered: bool = True) -> RunDir:
+    """Make the run directory of a run that is to be started later.
+
+    Raises:
+        UserError: As `start`.
+    """
     require_training_packages()
+    require_reporting(plan.config.watch.report_to)
     require_good_template(plan.config)
     run = create(plan.name, numbered)
     try:
         atomic.write_text(run.config, plan.yaml)
-        atomic.write_json(run.launch, {"price_per_hour": plan.price_per_hour})
-        launch(run, plan.config.training.num_processes or 1, plan.env)
+        # What finetui chose it may change later; what the user chose stays.
+        chosen = {"price_per_hour": plan.price_per_hour, "chosen": sorted(plan.choices)}
+        atomic.write_json(run.launch, chosen)
     except OSError as error:
         raise UserError(
             f"The run folder cannot be written: {error.strerror}.",

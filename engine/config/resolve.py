@@ -11,6 +11,7 @@ from engine.advise.objectives import OBJECTIVES, choose_rate
 from engine.choice import Choice
 from engine.config import resolve_objective as own
 from engine.config.filling import Filling
+from engine.config.resolve_layout import fill_layout
 from engine.config.schema import ORDINARY_LENGTH, RunConfig
 from engine.data.forms import PromptOnly, Text
 from engine.fit.recommend import (
@@ -92,6 +93,7 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
         lambda: choose_sharding(setup(), place) if place else Choice("ddp", "Each process holds the model."),
     )
     fill("optim", lambda: _optimizer(filling, facts))
+    fill_layout(filling, place.architecture if place else None)
     fill("max_length", lambda: _max_length(filling, facts))
     if about.form is Text and facts.tokens_per_row:  # texts are packed into blocks
         rows = max(
@@ -141,6 +143,9 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
     interval = max(1, round(steps / 10))
     fill("eval_steps", lambda: Choice(interval, f"Ten measurements over about {steps} steps."))
     fill("save_steps", lambda: Choice(interval, f"A crash costs at most {interval} of about {steps} steps."))
+    if filling.config.watch.sample_prompts:
+        often = max(1, round(steps / 4))
+        fill("sample_steps", lambda: Choice(often, f"Three times on the way of about {steps} steps.", (0,)))
     return Resolved(filling.config, filling.choices)
 
 

@@ -11,7 +11,7 @@ from engine.choice import Choice
 from engine.config.filling import Filling
 from engine.config.objective_sections import REWARDS
 from engine.config.schema import ORDINARY_LENGTH, RunConfig
-from engine.data.forms import Labelled, Preference, PromptOnly
+from engine.data.forms import Labelled, PromptOnly
 from engine.errors import UserError
 
 PROMPTS_A_STEP = 4  # prompts whose made-up answers are compared between two changes of the model
@@ -51,15 +51,10 @@ def batch(config: RunConfig, choose: Callable[[int], Choice[int]], wanted: int) 
 
     Args:
         config: The run so far.
-        choose: The largest batch of texts that fits, up to a limit.
+        choose: The largest batch of rows that fits, up to a limit.
         wanted: Rows a step should have on one card.
     """
     form = OBJECTIVES[config.method.objective].form
-    if form is Preference:
-        texts = choose(2 * wanted)
-        return Choice(
-            max(1, texts.value // 2), f"{texts.reason} A pair is two texts, so half as many pairs.", (1,)
-        )
     if form is Labelled:
         texts = choose(max(2, wanted))
         if texts.value < 2 and config.method.loss_type != "apo_zero_unpaired":
@@ -110,7 +105,8 @@ def _layers(layers: int | None) -> Choice[int]:
     if layers is None:
         return Choice(2, "The last two layers; how many the model has is not known.", (4, 1))
     value = max(1, min(layers, round(layers / 4)))
-    return Choice(value, f"The last quarter of the model's {layers} layers.", (min(layers, 2 * value), 1))
+    words = f"The last quarter of the model's {layers} layers; the memory prediction counts all, so less is needed."
+    return Choice(value, words, (min(layers, 2 * value), 1))
 
 
 def _beta(config: RunConfig) -> Choice[float]:

@@ -339,6 +339,20 @@ class Training(Section):
         False,
         "Liger's fused GPU kernels: less memory and somewhat faster. They need a CUDA card and the package liger-kernel.",
     )
+    packing: bool | None = setting(
+        None,
+        "Lay short conversations side by side on one line instead of padding them, as far as memory allows. What is learnt stays the "
+        "same; it is faster. Used only where a trial on the model shows that they do not see each other.",
+    )
+    group_by_length: bool | None = setting(
+        None,
+        "Take conversations of like length in the same step, so that little padding is needed. Steps then differ more from each "
+        "other. Without packing only.",
+    )
+    torch_compile: bool = setting(
+        False,
+        "Let PyTorch compile the model before the first steps. Costs a minute or more; pays off in runs of hours on a GPU.",
+    )
     seed: int = setting(42, "The same seed gives the same run.", ge=0, le=2**32 - 1)
     num_processes: int | None = setting(None, "How many GPUs train together.", ge=1, le=64)
     sharding: Literal["ddp", "fsdp"] | None = setting(
@@ -361,10 +375,35 @@ class Watch(Section):
     save_total_limit: int = setting(2, "How many checkpoints are kept.", usual="1 to 3", ge=1, le=1000)
     sample_prompts: list[str] = setting(
         [],
-        "Questions the model answers before and after training, so that you see the difference.",
+        "Questions the model answers before, while and after it is trained, so that you see the difference.",
         max_length=20,
     )
+    sample_steps: int | None = setting(
+        None, "Answer them every so many steps too; 0 only before and after.", "steps", ge=0
+    )
     sample_max_new_tokens: int = setting(96, "Longest such answer.", "tokens", ge=1, le=4096)
+    early_stopping_patience: int = setting(
+        0,
+        "Stop when so many evaluations in a row were no better than the best one. 0 switches it off.",
+        usual="2 to 5 evaluations",
+        ge=0,
+    )
+    load_best_model_at_end: bool = setting(
+        False,
+        "Make the best checkpoint the result, not the last step. Every evaluation that is the best so far is saved then.",
+    )
+    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = setting(
+        [],
+        "Send the curves to these programs too, where they are installed; nothing by default. wandb sends them to its servers, "
+        "unless WANDB_MODE is offline.",
+    )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return [] if value == "none" else [part.strip() for part in value.split(",")]
 
 
 class Healing(Section):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.advise.objectives import OBJECTIVES
 from engine.config.loading import load
 from engine.config.schema import RunConfig
 from engine.errors import UserError
+from engine.hub.pin import remembered
 from engine.run.checkpoints import finished, step_of
 from engine.run.layout import RunDir
 
@@ -35,6 +37,15 @@ def find_trained(run: RunDir) -> Trained:
         UserError: Nothing has been saved yet.
     """
     config = load(run.config)
+    if not OBJECTIVES[config.method.objective].talks:
+        raise UserError(
+            "This run trained a reward model, which scores answers and cannot write any.",
+            run.name,
+            "Use its folder as the reward of another run, or talk to a run with another objective.",
+        )
+    model = config.model
+    commit = remembered(run.path, model.model_name_or_path, model.model_revision)
+    config = config.model_copy(update={"model": model.model_copy(update={"model_revision": commit})})
     is_adapter = config.method.tuning == "lora"
     result = run.adapter if is_adapter else run.model
     if result.is_dir():

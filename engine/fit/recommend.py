@@ -162,7 +162,7 @@ def choose_checkpointing(setup: TrainSetup, place: Place, wanted: int) -> Choice
         place: Where it would go.
         wanted: Texts one card should handle between two changes of the model.
     """
-    batch = min(BATCH_WITHOUT_CHECKPOINTING, wanted)
+    batch = min(BATCH_WITHOUT_CHECKPOINTING, wanted) * setup.texts
     attempt = replace(
         setup, gradient_checkpointing=False, batch=batch, eval_batch=min(setup.eval_batch, batch)
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.advise.objectives import OBJECTIVES
 from engine.config.schema import ORDINARY_LENGTH, RunConfig
+from engine.data.forms import Preference, PromptOnly, Text
 from engine.fit.architecture import from_catalogue, from_config, from_folder, from_size
 from engine.fit.types import Architecture, TrainSetup
 from engine.models import catalogue
@@ -18,9 +20,14 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
         longest_row: Tokens of the longest training row; the padded length is that or max_length, whichever is less.
     """
     model, training = config.model, config.training
-    batch = training.per_device_train_batch_size or 1
+    form = OBJECTIVES[config.method.objective].form
+    texts = 2 if form is Preference else 1  # a pair goes through the model as two texts
+    batch = texts * (training.per_device_train_batch_size or 1)
     length = training.max_length or ORDINARY_LENGTH
-    length = min(length, longest_row) if longest_row else length
+    if form is PromptOnly and longest_row:
+        longest_row += config.generation.max_completion_length or length
+    # Texts are packed into blocks of the full length.
+    length = min(length, longest_row) if longest_row and form is not Text else length
     processes = training.num_processes or 1
     evaluates = config.data.eval is not None or config.data.eval_fraction > 0
     targets = config.lora.lora_target_modules
@@ -42,8 +49,9 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
         lora_dropout=config.lora.lora_dropout,
         dora=config.lora.use_dora,
         batch=batch,
+        texts=texts,
         seq_len=length,
-        eval_batch=(training.per_device_eval_batch_size or batch) if evaluates else 0,
+        eval_batch=texts * (training.per_device_eval_batch_size or batch // texts) if evaluates else 0,
         gradient_checkpointing=training.gradient_checkpointing is not False,
         optimizer=training.optim or "adamw_torch_fused",
         attention=model.attn_implementation or "sdpa",

@@ -162,7 +162,8 @@ class TrainSetup:
         lora_dropout: Above 0 costs memory: masks and dropped inputs are kept.
         dora: Magnitude vectors beside the matrices.
         modules_to_save: Whole modules that are trained beside an adapter.
-        batch: Rows a GPU handles at once.
+        batch: Texts a GPU handles at once.
+        texts: Texts that one row of the dataset is: 2 for a better and a worse answer.
         seq_len: Length all rows of the heaviest batch are padded to.
         eval_batch: Rows at once in evaluation; 0 when nothing is evaluated.
         eval_seq_len: Longest evaluation row; 0 means ``seq_len``.
@@ -194,6 +195,7 @@ class TrainSetup:
     dora: bool = False
     modules_to_save: tuple[str, ...] = ()
     batch: int = 1
+    texts: int = 1
     seq_len: int = 1024
     eval_batch: int = 0
     eval_seq_len: int = 0

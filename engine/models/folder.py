@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from engine.display import printable
 from engine.errors import UserError
+from engine.hub.names import MODELSCOPE, parse
 from engine.models import catalogue
 from engine.models.architectures import check_architecture
 from engine.models.chat_template import read_chat_template, read_json
@@ -102,6 +103,8 @@ def inspect_model(path_or_id: str) -> ModelFacts:
         return _inspect_folder(path, text)
     if is_file:
         raise _refuse_file(path)
+    if text.lower().startswith(MODELSCOPE):
+        return replace(_inspect_hub_id(parse(text).id, path), path=text, folder=None)
     looks_like_path = text.startswith(("/", ".", "~", "\\")) or text.count("/") > 1 or text.endswith("/")
     if looks_like_path or not _HUB_ID.fullmatch(text) or ".." in text or "--" in text:
         raise _missing_folder(path)

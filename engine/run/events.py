@@ -18,6 +18,7 @@ from typing import Any
 VERSION = 1
 KINDS = (
     "phase",
+    "progress",
     "metric",
     "memory",
     "sample",
@@ -78,6 +79,7 @@ class EventWriter:
         self._last_metric = -math.inf
         self._seq = _last_seq(path)
         self.lost_lines = 0
+        self._torn = False
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         if _ends_torn(path):
             # A killed writer may have left half a line; ours must not continue it.
@@ -133,9 +135,12 @@ class EventWriter:
         line = (
             json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str) + "\n"
         )
-        data = line.encode("utf-8", "backslashreplace")
+        data = b"\n" * self._torn + line.encode("utf-8", "backslashreplace")
         try:
-            if os.write(self._fd, data) != len(data):
+            written = os.write(self._fd, data)
+            # A disk that fills up takes half a line; the next one must not continue it.
+            self._torn = 0 < written < len(data)
+            if written != len(data):
                 raise OSError("short write")
         except OSError:
             self.lost_lines += 1

@@ -42,6 +42,8 @@ class Progress:
                 self._recent.append((t, whole(event.get("step")) or 0))
             if event.get("resumed_from") is not None:
                 self.step = whole(event["resumed_from"]) or 0
+        if kind == "progress":
+            self.words = str(event.get("words", ""))
         if (max_steps := whole(event.get("max_steps"))) is not None:
             self.max_steps = max_steps
         if kind == "metric" and (step := whole(event.get("step"))) is not None:

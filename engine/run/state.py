@@ -6,17 +6,19 @@ import difflib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.run import atomic, identity, lock
+from engine.run import atomic, changes, identity, lock
 from engine.run.events import Event, number, parse_line, tail_events, whole
 from engine.run.home import runs_home
 from engine.run.layout import RunDir, check_name
 
 SILENT_AFTER = 45.0  # seconds without an event; the trainer sends a heartbeat every ten
+FIRST_EVENTS = 8  # model, method and dataset are told in the second or third
 LIVE = ("starting", "running", "silent")
 ENDED = ("finished", "stopped", "failed", "died")
 
@@ -30,6 +32,7 @@ class RunState:
         words: The state in a sentence, with the cause where there is one.
         started: Unix time of the first event, or of the folder.
         updated: Unix time of the last event.
+        changed: What differs from run.yaml because the run had to be healed, such as ``batch 8 → 4``.
     """
 
     name: str
@@ -48,6 +51,7 @@ class RunState:
     model: str
     method: str
     dataset: str
+    changed: str = ""
 
     @property
     def live(self) -> bool:
@@ -62,7 +66,7 @@ def read_state(run: RunDir, now: float | None = None) -> RunState:
     """Tell a run's state from its lock, its last events and its obituary."""
     now = time.time() if now is None else now
     events = tail_events(run.events)
-    first = _first_event(run)
+    first = _first_events(run)
     obituary = atomic.read_json(run.exit)
     updated = next(
         (t for e in reversed(events) if (t := number(e.get("t"))) is not None and isfinite(t)), 0.0
@@ -85,6 +89,7 @@ def read_state(run: RunDir, now: float | None = None) -> RunState:
         model=str(first.get("model") or ""),
         method=str(first.get("method") or ""),
         dataset=str(first.get("dataset") or ""),
+        changed=changes.summary(run),
     )
 
 
@@ -178,12 +183,16 @@ def _state(
     )
 
 
-def _first_event(run: RunDir) -> Event:
+def _first_events(run: RunDir) -> Event:
+    """What the first events say together: when the run began, and what it is about."""
+    found: Event = {}
     try:
         with open(run.events, "rb") as handle:
-            return parse_line(handle.readline(65536)) or {}
+            for line in islice(handle, FIRST_EVENTS):
+                found = {**(parse_line(line[:65536]) or {}), **found}
     except OSError:
-        return {}
+        return found
+    return found
 
 
 def _latest(events: list[Event], key: str) -> Any:

@@ -1,6 +1,7 @@
 """``python -m engine.run.supervise RUN_DIR``: starts the trainer, outlives every terminal, writes the obituary.
 
-A trainer that the kernel kills cannot say so itself; this small process waits for it and writes ``exit.json``.
+A trainer that the kernel kills cannot say so itself; this small process waits for it and writes ``exit.json``. A trainer that
+asks to be started again with other settings (`engine.run.changes`) is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from engine.run import atomic, control, identity, lock
+from engine.run import atomic, changes, control, identity, lock
 from engine.run.events import number, tail_events, whole
 from engine.run.layout import RunDir
 
@@ -53,22 +54,49 @@ class _Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._forward)
         signal.signal(signal.SIGINT, self._forward)
-        launch = atomic.read_json(self.run.launch) or {}
         self.run.exit.unlink(missing_ok=True)
         control.take(self.run)
+        changes.accept(self.run)  # one that waits since the machine went down
         kills_before = oom_kills()
         started = time.time()
-        try:
-            self.child = subprocess.Popen(
-                [str(part) for part in launch["argv"]],
-                env={**os.environ, **launch.get("env", {})},
-                stdin=subprocess.DEVNULL,
-                pass_fds=() if self.lock_fd is None else (self.lock_fd,),
-                cwd=self.run.path,
-            )
-        except (OSError, KeyError) as error:
-            self._obituary(None, started, f"The trainer could not be started: {error}.")
-            return 1
+        restarts = 0
+        while True:
+            try:
+                self._start(started)
+            except (OSError, KeyError) as error:
+                self._obituary(None, started, ("died", f"The trainer could not be started: {error}."))
+                return 1
+            code = self._wait()
+            change = changes.accept(self.run)
+            if change is None:
+                self._obituary(code, started, None, oom_kills() > kills_before)
+                return 0
+            if self._is_to_end():
+                words = f"{change.words} Stopped before that, as asked. Continue with finetui resume."
+                self._obituary(code, started, ("stopped", words))
+                return 0
+            if restarts == changes.MAX_RESTARTS:
+                words = f"Gave up after {restarts} new starts. The last reason: {change.words}"
+                self._obituary(code, started, ("failed", words))
+                return 0
+            restarts += 1
+            print(f"[{time.strftime('%H:%M:%S')}] Starting the trainer again ({restarts}).", flush=True)
+
+    def _start(self, started: float) -> None:
+        """Start the trainer.
+
+        Raises:
+            OSError: It cannot be started.
+            KeyError: launch.json does not say how.
+        """
+        launch = atomic.read_json(self.run.launch) or {}
+        self.child = subprocess.Popen(
+            [str(part) for part in launch["argv"]],
+            env={**os.environ, **launch.get("env", {})},
+            stdin=subprocess.DEVNULL,
+            pass_fds=() if self.lock_fd is None else (self.lock_fd,),
+            cwd=self.run.path,
+        )
         if self.terminated:
             self._forward(signal.SIGTERM, None)
         with contextlib.suppress(OSError):
@@ -80,9 +108,15 @@ class _Supervisor:
                     "started": started,
                 },
             )
-        code = self._wait()
-        self._obituary(code, started, None, oom_kills() > kills_before)
-        return 0
+
+    def _is_to_end(self) -> bool:
+        """Whether somebody wants the run to end, so that the trainer is not started again."""
+        stops = ("stop-now", "stop-and-save")
+        return (
+            self.terminated
+            or self.killed_on_request
+            or any(control.is_requested(self.run, stop) for stop in stops)
+        )
 
     def _wait(self) -> int:
         assert self.child is not None
@@ -101,19 +135,21 @@ class _Supervisor:
         if self.child is not None and self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
 
-    def _obituary(self, code: int | None, started: float, cause: str | None, oom: bool = False) -> None:
+    def _obituary(
+        self, code: int | None, started: float, known: tuple[str, str] | None, oom: bool = False
+    ) -> None:
         events = tail_events(self.run.events)
         last_step = next((step for e in reversed(events) if (step := whole(e.get("step"))) is not None), 0)
         told = next((e for e in reversed(events) if e["kind"] in ("finished", "failure")), None)
         if told is not None and (number(told.get("t")) or 0) < started - 1:
             told = None
-        state, words = explain_exit(code, told, self.terminated, self.killed_on_request, oom)
+        state, words = known or explain_exit(code, told, self.terminated, self.killed_on_request, oom)
         obituary: dict[str, Any] = {
             "state": state,
             "code": code if code is not None and code >= 0 else None,
             "signal": signal.Signals(-code).name if code is not None and code < 0 else None,
             "last_step": last_step,
-            "cause": cause or words,
+            "cause": words,
             "started": started,
             "ended": time.time(),
         }

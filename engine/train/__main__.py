@@ -10,12 +10,14 @@ from pathlib import Path
 from types import FrameType
 
 from engine.errors import UserError
+from engine.run.changes import RESTART
 from engine.run.layout import RunDir
 from engine.train.recorder import Recorder
 
 BEFORE_TRAINING = (
     "starting",
     "loading data",
+    "downloading",
     "loading tokenizer",
     "tokenizing",
     "loading model",
@@ -43,7 +45,8 @@ def main(run_path: str) -> int:
     """Train the run.
 
     Returns:
-        0 finished or stopped as asked, 2 something the user can put right, 1 a bug.
+        0 finished or stopped as asked, 2 something the user can put right, 1 a bug, `RESTART` when the supervisor is asked to
+        start the trainer again.
     """
     run = RunDir(Path(run_path))
     recorder = Recorder(run)
@@ -53,10 +56,15 @@ def main(run_path: str) -> int:
     signal.signal(signal.SIGTERM, termination)
     recorder.phase("starting", "Starting.", pid=os.getpid())
     recorder.start()
+    from engine.train.heal.recover import Restart, healing
+
     try:
         from engine.train.job import train
 
-        train(run, recorder, lambda: termination.requested)
+        with healing(run, recorder):
+            train(run, recorder, lambda: termination.requested, own_process=True)
+    except Restart:
+        return RESTART
     except UserError as error:
         print("\n".join(error.lines()), flush=True)
         recorder.emit("failure", what=error.what, where=error.where, fix=error.fix, phase=recorder.phase_name)
@@ -77,4 +85,9 @@ def main(run_path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    code = main(sys.argv[1])
+    if code == RESTART:
+        # Processes that trained together would wait for each other in their libraries' clean-up.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

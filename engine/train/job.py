@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -10,67 +9,115 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.advise.objectives import OBJECTIVES
 from engine.config.loading import load
-from engine.config.schema import ORDINARY_LENGTH, RunConfig
-from engine.data.dataset import load_rows, split
+from engine.config.schema import RunConfig
+from engine.data.forms import PromptOnly
+from engine.data.mixing import load_data
+from engine.data.sources import fingerprint
 from engine.errors import UserError
+from engine.hub.download import local_model
 from engine.run import atomic, checkpoints
 from engine.run.layout import RunDir
+from engine.train import early
+from engine.train.fetch import fetch_data, fetch_model, name_base
+from engine.train.heal.changed import honoured, tell
 from engine.train.recorder import Recorder
 
 
-def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool]) -> None:
+def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool], own_process: bool = False) -> None:
     """Load, check, train, save. Continues from the newest whole checkpoint if there is one.
+
+    Args:
+        run: Its directory.
+        recorder: Tells what happens.
+        terminated: Whether the run was asked to end.
+        own_process: Nothing else happens in this process, so what the run does not need may be left out of it.
 
     Raises:
         UserError: Something the user can put right.
     """
-    config = load(run.config)
+    config = honoured(run, load(run.config))
     started = time.time()
     recorder.phase("loading data", "Reading the dataset.", **_header(config))
-    checkpoints.sweep(run.checkpoints)
+    tell(run, recorder)
+    if not recorder.silent:
+        checkpoints.sweep(run.checkpoints)
+    config = fetch_data(run, config, recorder)
     train_rows, eval_rows, conversational = read_data(config, recorder)
     check_same_data(run, config)
+    config = fetch_model(run, config, recorder)
 
     recorder.phase("loading tokenizer", "Loading tokenizer and libraries.")
-    from datasets import Dataset
+    folder = str(local_model(config.model.model_name_or_path, config.model.model_revision))
+    if own_process:
+        early.leave_out_unused(config, folder)
+        early.read_ahead(folder)
 
     from engine.train import model as loading
-    from engine.train import sft
+    from engine.train import token_cache
+    from engine.train.asking import Asking
     from engine.train.callback import RunCallback
-    from engine.train.tokens import prepare_tokenizer, tokenize
+    from engine.train.heal.disk import Room
+    from engine.train.heal.probe import Probe
+    from engine.train.heal.start import checkpoint_to_resume, look_at_disk
+    from engine.train.heal.watchdog import Watchdog
+    from engine.train.objectives import core, load_objective
+    from engine.train.quality import Quality, take_best
+    from engine.train.tokens import prepare_tokenizer
+    from engine.train.vocabulary import fit_vocabulary
 
+    objective = load_objective(config.method.objective)
     tokenizer = loading.load_tokenizer(config)
-    for note in prepare_tokenizer(tokenizer, config.template.chat_template, conversational):
+    prepared = prepare_tokenizer(
+        tokenizer, config.template.chat_template, conversational, config.model.model_name_or_path
+    )
+    for note in prepared.notes:
         recorder.warning(note)
     recorder.phase("tokenizing", "Turning the rows into tokens.")
-    only = config.template.assistant_only_loss and conversational
-    max_length = config.training.max_length or ORDINARY_LENGTH
-    train_set = tokenize(train_rows, tokenizer, max_length, only)
-    eval_set = tokenize(eval_rows, tokenizer, max_length, only)
-    report_tokens(recorder, train_set, config)
+
+    def tokens_of(rows: list[dict[str, Any]]) -> Any:
+        return token_cache.prepared(objective.prepare, rows, tokenizer, config, conversational)
+
+    train_set = tokens_of(train_rows)
+    eval_set = tokens_of(eval_rows) if eval_rows else None
+    report_tokens(recorder, train_set, config, conversational)
 
     recorder.phase("loading model", f"Loading the model {Path(config.model.model_name_or_path).name}.")
-    model = loading.load_model(config)
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(len(tokenizer))
-    resume_from = next(reversed(checkpoints.finished(run.checkpoints)), None)
-    args = sft.arguments(config, str(run.checkpoints), bool(eval_set.rows), resume_from is not None)
-    callback = RunCallback(recorder, terminated)
-    trainer = sft.build(
+    model = loading.load_model(config, objective.auto_model)
+    new_rows = fit_vocabulary(model, tokenizer, prepared)
+    resume_from = checkpoint_to_resume(run, recorder)
+    evaluated = eval_set.rows if eval_set else []
+    args = core.arguments(config, str(run.checkpoints), bool(evaluated), resume_from is not None)
+    callback = RunCallback(recorder, terminated, config)
+    probe, quality = Probe(run, recorder, config), Quality(recorder, config)
+    trainer = core.build(
         config,
         model,
         tokenizer,
-        Dataset.from_list(train_set.rows),
-        Dataset.from_list(eval_set.rows) if eval_set.rows else None,
+        token_cache.as_dataset(train_set.rows),
+        token_cache.as_dataset(evaluated) if evaluated else None,
         args,
-        [callback],
+        [probe, callback, quality, Watchdog(recorder, config)],
+        new_rows,
+        recorder.warning,
     )
+    trainer.room, probe.trainer = Room(recorder, callback.is_ending), trainer
+    look_at_disk(run, recorder, trainer.checkpoint_bytes(), trainer.result_bytes())
     dtypes = loading.describe_dtypes(trainer.model)
-    recorder.emit("phase", phase="model loaded", words=_model_words(dtypes), dtypes=dtypes)
+    loading.require_stated(dtypes, config)
+    words = _model_words(dtypes, config)
+    recorder.emit("phase", phase="model loaded", words=words, dtypes=dtypes)
+    recorder.say(words)
+    if trainer.layout_words:
+        recorder.emit("phase", phase="rows laid out", words=trainer.layout_words)
+        recorder.say(trainer.layout_words)
 
+    rows = eval_rows or train_rows
+    asking = Asking(recorder, config, trainer, tokenizer, rows, callback.is_ending, callback.leave_out)
+    quality.asking = asking
     if resume_from is None:
-        ask_samples(recorder, config, trainer, tokenizer, "before")
+        asking.ask("before")
 
     if resume_from is not None:
         step = checkpoints.step_of(resume_from)
@@ -85,74 +132,47 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool]) -> No
     if callback.stop_reason is not None:
         finish_stopped(recorder, callback.stop_reason, trainer.state.global_step, trainer.state.max_steps)
         return
-    final = None
-    if eval_set.rows:
-        final = last_eval_loss(trainer.state)
-        if final is None:
-            recorder.phase("evaluating", "Measuring the loss on the held-out rows.")
-            final = trainer.evaluate().get("eval_loss")
+    final: dict[str, float] = {}
+    if evaluated:
+        final = last_evaluation(trainer.state)
+        if not final:
+            recorder.phase("evaluating", "Measuring on the held-out rows.")
+            final = trainer.evaluate()
+        final = take_best(trainer, config, recorder) or final
     recorder.phase("saving", "Saving the result.")
     saved = save_result(run, config, trainer, tokenizer)
-    ask_samples(recorder, config, trainer, tokenizer, "after")
+    if saved is None:
+        finish_stopped(recorder, "unsaved", trainer.state.global_step, trainer.state.max_steps)
+        return
+    asking.ask("after")
     recorder.phase("done", "Done.")
     recorder.emit(
         "finished",
         outcome="completed",
         step=trainer.state.global_step,
         max_steps=trainer.state.max_steps,
-        eval_loss=final,
+        eval_loss=final.get("eval_loss"),
+        measure=_measure(final, config),
         path=saved,
         seconds=round(time.time() - started, 1),
-        words="Training is complete.",
+        words=f"Training is complete. {quality.stopped_early}".strip(),
     )
-
-
-def ask_samples(recorder: Recorder, config: RunConfig, trainer: Any, tokenizer: Any, when: str) -> None:
-    """Put the user's questions to the model as it is now."""
-    from engine.train.model import is_split
-    from engine.train.safe_save import preserved_random_state
-    from engine.train.samples import answer_all
-
-    prompts = config.watch.sample_prompts
-    split = is_split(config)
-    # A model that is split answers only when every process asks it; before training only the first one has it whole.
-    if not prompts or (recorder.silent and not split) or (split and when == "before"):
-        return
-    recorder.phase(f"sampling {when}", f"Asking your questions {when} training.")
-    with preserved_random_state():
-        answers = answer_all(trainer.model, tokenizer, prompts, config.watch.sample_max_new_tokens)
-    for prompt, (text, stopped) in zip(prompts, answers, strict=True):
-        recorder.emit(
-            "sample",
-            when=when,
-            step=trainer.state.global_step,
-            prompt=prompt,
-            text=text[:2000],
-            stopped=stopped,
-        )
 
 
 def read_data(
     config: RunConfig, recorder: Recorder
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
     """Training rows, evaluation rows, and whether they are conversations."""
-    train_rows: list[dict[str, Any]] = []
-    for source in config.data.train:
-        loaded = load_rows(source.path)
-        train_rows += loaded.rows
-        if loaded.skipped:
-            line, reason = loaded.skipped[0]
-            recorder.warning(
-                f"{len(loaded.skipped)} of {loaded.total} rows of {Path(source.path).name} cannot be used and are skipped; "
-                f"the first is line {line}: {reason}"
-            )
-    eval_rows: list[dict[str, Any]] = []
-    if config.data.eval:
-        for source in config.data.eval:
-            eval_rows += load_rows(source.path).rows
-    elif config.data.eval_fraction > 0 and len(train_rows) > 1:
-        train_rows, eval_rows = split(train_rows, config.data.eval_fraction, config.training.seed)
-    conversational = "messages" in train_rows[0]
+    data = load_data(
+        config.data.train_specs(),
+        config.data.eval_specs(),
+        config.data.eval_fraction,
+        config.method.objective,
+        config.training.seed,
+    )
+    for warning in data.warnings:
+        recorder.warning(warning)
+    train_rows, eval_rows, conversational = data.train, data.evaluation, data.conversational
     recorder.emit(
         "phase",
         phase="data loaded",
@@ -163,17 +183,26 @@ def read_data(
     return train_rows, eval_rows, conversational
 
 
-def report_tokens(recorder: Recorder, made: Any, config: RunConfig) -> None:
-    """Say what is learnt, and refuse a run that would learn nothing.
+def report_tokens(recorder: Recorder, made: Any, config: RunConfig, conversational: bool) -> None:
+    """Say what is learnt, and refuse a run that would learn nothing, or never to stop.
 
     Raises:
-        UserError: No token would be trained on.
+        UserError: No token would be trained on, or in no conversation the one that ends an answer.
     """
+    if OBJECTIVES[config.method.objective].form is PromptOnly:
+        report_prompts(recorder, made, config)
+        return
     if made.trained == 0:
         raise UserError(
             "There is nothing to learn: in none of the rows is a token left to train on.",
             f"{made.total} rows, max_length {config.training.max_length}",
             "Raise --max_length so that the answers are not cut off, and check that the rows contain assistant answers.",
+        )
+    if conversational and made.stops == 0 and not config.template.allow_bad_template:
+        raise UserError(
+            "The model would never learn to stop: in none of the rows is the end of the answer learnt.",
+            f"chat_template {config.template.chat_template}, max_length {config.training.max_length}",
+            "Choose another template or raise --max_length. To start all the same: --allow_bad_template true",
         )
     share = made.trained / made.tokens
     recorder.emit(
@@ -200,6 +229,32 @@ def report_tokens(recorder: Recorder, made: Any, config: RunConfig) -> None:
         )
 
 
+def report_prompts(recorder: Recorder, made: Any, config: RunConfig) -> None:
+    """Say how many prompts there are to answer.
+
+    Raises:
+        UserError: None of them leaves room for an answer.
+    """
+    where = f"max_length {config.training.max_length}, max_completion_length {config.generation.max_completion_length}"
+    fix = "Raise max_length, or lower max_completion_length if answers are short."
+    if not made.rows:
+        raise UserError(f"None of the {made.total:,} prompts leaves room for an answer.", where, fix)
+    recorder.emit(
+        "phase",
+        phase="tokenized",
+        words=f"{len(made.rows):,} prompts to answer, {made.tokens / len(made.rows):.0f} tokens each on average.",
+        tokens=made.tokens,
+        trained_tokens=0,
+        truncated=0,
+        dropped=made.without_target,
+    )
+    if made.without_target:
+        recorder.warning(
+            f"{made.without_target:,} of {made.total:,} prompts leave no room for an answer and are left out.",
+            fix,
+        )
+
+
 def check_same_data(run: RunDir, config: RunConfig) -> None:
     """Remember the dataset at the first start; refuse to go on with another one.
 
@@ -208,9 +263,8 @@ def check_same_data(run: RunDir, config: RunConfig) -> None:
     """
     record = run.path / "data.json"
     now: dict[str, str] = {}
-    for source in [*config.data.train, *(config.data.eval or [])]:
-        with open(source.path, "rb") as handle:
-            now[source.path] = hashlib.file_digest(handle, "sha256").hexdigest()
+    for spec in [*config.data.train_specs(), *config.data.eval_specs()]:
+        now |= fingerprint(spec)
     before = atomic.read_json(record)
     if before is None:
         atomic.write_json(record, now)
@@ -231,26 +285,50 @@ def restore_token_count(trainer: Any, checkpoint: Path) -> None:
     )
 
 
-def last_eval_loss(state: Any) -> float | None:
-    """The evaluation loss of the last step, if it was measured there."""
+def last_evaluation(state: Any) -> dict[str, float]:
+    """What was measured at the last step; empty if nothing was."""
     for entry in reversed(state.log_history):
         if "eval_loss" in entry:
-            return float(entry["eval_loss"]) if entry.get("step") == state.global_step else None
-    return None
+            return dict(entry) if entry.get("step") == state.global_step else {}
+    return {}
 
 
-def save_result(run: RunDir, config: RunConfig, trainer: Any, tokenizer: Any) -> str:
-    """Write adapter/ or model/ whole, with tokenizer and template. Returns its name."""
+def _measure(evaluation: dict[str, float], config: RunConfig) -> dict[str, float]:
+    """The numbers that say most about this objective."""
+    names = [f"eval_{metric.name}" for metric in OBJECTIVES[config.method.objective].metrics]
+    return {name: float(evaluation[name]) for name in names if name in evaluation}
+
+
+def save_result(run: RunDir, config: RunConfig, trainer: Any, tokenizer: Any) -> str | None:
+    """Write adapter/ or model/ whole, with tokenizer and template.
+
+    Returns:
+        Its name; None when the run was ended while the disk was full.
+    """
+    from engine.train.heal.disk import saying_full
+
     final = run.adapter if config.method.tuning == "lora" else run.model
     staging = run.path / f".{final.name}.saving"
-    shutil.rmtree(staging, ignore_errors=True)
-    trainer.save_model(str(staging))
-    if trainer.args.should_save:
-        tokenizer.save_pretrained(str(staging))
-        (staging / "training_args.bin").unlink(missing_ok=True)
-        atomic.publish(staging, final)
-    trainer.accelerator.wait_for_everyone()
-    return final.name
+
+    def save() -> None:
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            with saying_full(run.checkpoints):
+                trainer.save_model(str(staging))
+                if trainer.args.should_save:
+                    tokenizer.save_pretrained(str(staging))
+                    (staging / "training_args.bin").unlink(missing_ok=True)
+                    name_base(staging, config)
+                    atomic.publish(staging, final)
+        finally:
+            if trainer.args.should_save:
+                shutil.rmtree(staging, ignore_errors=True)
+        trainer.accelerator.wait_for_everyone()
+
+    best = trainer.state.best_model_checkpoint
+    keep = {Path(best).name} if best else set()
+    saved = trainer.room.write(run.checkpoints, "the trained result", trainer.result_bytes(), keep, save)
+    return final.name if saved else None
 
 
 def finish_stopped(recorder: Recorder, reason: str, step: int, max_steps: int) -> None:
@@ -258,6 +336,8 @@ def finish_stopped(recorder: Recorder, reason: str, step: int, max_steps: int) -
     words = {
         "terminated": f"Stopped by a signal at step {step}; a checkpoint is saved. Continue with finetui resume.",
         "stop-and-save": f"Stopped at step {step} as asked; a checkpoint is saved. Continue with finetui resume.",
+        "unsaved": f"Stopped at step {step} as asked, but there was nothing to save or no room for it: finetui resume goes back to the "
+        "last checkpoint.",
         "stop-now": f"Stopped at step {step} as asked, without saving. finetui resume goes back to the last checkpoint.",
     }[reason]
     recorder.emit("finished", outcome="stopped", reason=reason, step=step, max_steps=max_steps, words=words)
@@ -265,7 +345,8 @@ def finish_stopped(recorder: Recorder, reason: str, step: int, max_steps: int) -
 
 def _header(config: RunConfig) -> dict[str, str]:
     quantized = " 4-bit" if config.model.load_in_4bit else " 8-bit" if config.model.load_in_8bit else ""
-    tuning = "full" if config.method.tuning == "full" else ("QLoRA" if quantized else "LoRA")
+    names = {"full": "full", "freeze": "last layers", "lora": "QLoRA" if quantized else "LoRA"}
+    tuning = names[config.method.tuning]
     return {
         "model": Path(config.model.model_name_or_path).name,
         "method": f"{config.method.objective.upper()}, {tuning}{quantized}",
@@ -273,10 +354,15 @@ def _header(config: RunConfig) -> dict[str, str]:
     }
 
 
-def _model_words(dtypes: dict[str, dict[str, int]]) -> str:
+def _model_words(dtypes: dict[str, dict[str, int]], config: RunConfig) -> str:
+    from engine.train.model import optimizer_words
+
     counts = {group: sum(found.values()) for group, found in dtypes.items()}
     formats = {group: ", ".join(sorted(found)) for group, found in dtypes.items()}
     frozen = (
         f"; the other {counts['frozen']:,} stay as they are ({formats['frozen']})" if counts["frozen"] else ""
     )
-    return f"Model loaded. {counts['trained']:,} numbers in it are trained ({formats['trained']}){frozen}."
+    return (
+        f"Model loaded. {counts['trained']:,} numbers in it are trained ({formats['trained']}){frozen}. "
+        f"{optimizer_words(config)}"
+    )

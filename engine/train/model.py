@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.config.schema import RunConfig
 from engine.errors import UserError
+from engine.hub.download import local_model
 
 
 def load_tokenizer(config: RunConfig) -> Any:
@@ -18,23 +19,29 @@ def load_tokenizer(config: RunConfig) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
-            config.model.model_name_or_path, revision=config.model.model_revision, trust_remote_code=False
-        )
+        return AutoTokenizer.from_pretrained(_folder(config), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _cannot_load("tokenizer", config, error) from error
 
 
-def load_model(config: RunConfig) -> Any:
+def load_model(config: RunConfig, auto_model: str = "AutoModelForCausalLM") -> Any:
     """The model, loaded explicitly with its dtype and quantization, on this process's device.
+
+    Args:
+        config: The run.
+        auto_model: The transformers class that loads it; a model that scores gets one score, which begins at random numbers.
 
     Raises:
         UserError: Weights are missing, not safetensors, or of an unknown architecture.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    import transformers
+    from transformers import BitsAndBytesConfig
 
     settings = config.model
+    scores = {"num_labels": 1} if auto_model == "AutoModelForSequenceClassification" else {}
+    if scores:
+        transformers.set_seed(config.training.seed)
     dtype = getattr(torch, settings.dtype or "float32")
     quantization = None
     if settings.load_in_4bit:
@@ -46,6 +53,7 @@ def load_model(config: RunConfig) -> Any:
         )
     elif settings.load_in_8bit:
         quantization = BitsAndBytesConfig(load_in_8bit=True)
+    folder = _folder(config)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     split = is_split(config)
     if split:
@@ -54,15 +62,15 @@ def load_model(config: RunConfig) -> Any:
         _join_processes()
 
     def load(attention: str) -> Any:
-        return AutoModelForCausalLM.from_pretrained(
-            settings.model_name_or_path,
-            revision=settings.model_revision,
+        return getattr(transformers, auto_model).from_pretrained(
+            folder,
             dtype=dtype,
             attn_implementation=attention,
             quantization_config=quantization,
             device_map=None if split else {"": local_rank if torch.cuda.is_available() else "cpu"},
             trust_remote_code=False,
             use_safetensors=True,
+            **scores,
         )
 
     try:
@@ -99,6 +107,11 @@ def _join_processes() -> None:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
+def _folder(config: RunConfig) -> str:
+    """Where the model lies; from here on nothing depends on the network."""
+    return str(local_model(config.model.model_name_or_path, config.model.model_revision))
+
+
 def cast_trainable(model: Any, dtype: str) -> None:
     """Give every trainable parameter the number format it is trained in."""
     import torch
@@ -121,6 +134,48 @@ def describe_dtypes(model: Any) -> dict[str, dict[str, int]]:
         name = str(parameter.dtype).removeprefix("torch.")
         group[name] = group.get(name, 0) + parameter.numel()
     return found
+
+
+def require_stated(dtypes: dict[str, dict[str, int]], config: RunConfig) -> None:
+    """Hold the live model against run.yaml.
+
+    Raises:
+        RuntimeError: A parameter is in another number format than run.yaml says: a bug of ours or of a library.
+    """
+    trained, base = trained_dtype(config), config.model.dtype or "float32"
+    # Quantized layers are whole numbers; what bitsandbytes leaves alone stays in the format of the base.
+    quantized = {"uint8", "int8"} if config.model.load_in_4bit or config.model.load_in_8bit else set()
+    wrong = [name for name in dtypes["trained"] if name != trained]
+    wrong += [name for name in dtypes["frozen"] if name != base and name not in quantized]
+    if wrong:
+        raise RuntimeError(
+            f"run.yaml says {base} for the model and so {trained} for what is trained, and the live model has {dtypes}"
+        )
+
+
+def optimizer_words(config: RunConfig) -> str:
+    """Which number format the optimizer keeps its notes in."""
+    kind = config.training.optim or "adamw_torch_fused"
+    return f"The optimizer ({kind}) keeps its notes in {stated_optimizer_dtype(config) or '8 bits'}."
+
+
+def stated_optimizer_dtype(config: RunConfig) -> str | None:
+    """The number format of the optimizer's notes; None for the 8-bit ones, which keep small ones in float32."""
+    kind = config.training.optim or ""
+    return None if "8bit" in kind else "float32" if kind == "adafactor" else trained_dtype(config)
+
+
+def optimizer_dtypes(optimizer: Any) -> set[str]:
+    """Number formats of an optimizer's state after its first step; counters and scalars do not count."""
+    import torch
+
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+    return {
+        str(value.dtype).removeprefix("torch.")
+        for state in inner.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor) and value.dim() > 0
+    }
 
 
 def _cannot_load(what: str, config: RunConfig, error: Exception) -> UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -47,14 +48,23 @@ class Recorder:
         """Say what happens now."""
         self.phase_name = name
         self.emit("phase", phase=name, words=words, **fields)
-        if not self.silent:
-            print(f"[{time.strftime('%H:%M:%S')}] {words}", flush=True)
+        self.say(f"[{time.strftime('%H:%M:%S')}] {words}")
 
     def warning(self, words: str, fix: str = "") -> None:
         """Something the user should know."""
         self.emit("warning", words=words, fix=fix)
+        self.say(f"[{time.strftime('%H:%M:%S')}] Warning: {words}")
+
+    def say(self, line: str) -> None:
+        """One line for the log; a full disk must not end training."""
         if not self.silent:
-            print(f"[{time.strftime('%H:%M:%S')}] Warning: {words}", flush=True)
+            with contextlib.suppress(OSError):
+                print(line, flush=True)
+
+    @property
+    def lost_lines(self) -> int:
+        """Events that could not be written."""
+        return self._writer.lost_lines if self._writer else 0
 
     def sync(self) -> None:
         """Force the events to disk, at checkpoints."""

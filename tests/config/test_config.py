@@ -9,12 +9,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.advise.choose_objective import Seen
+from engine.advise.objectives import OBJECTIVES, OWN_SETTINGS, choose_rate
 from engine.config import draft as drafts
 from engine.config.draft import DEMO_DATA, DEMO_MODEL, DEMO_RECIPE, Draft
 from engine.config.loading import load, parse, validate
 from engine.config.resolve import Facts, choose_dtype, resolve
 from engine.config.schema import SECTIONS, RunConfig, keys
-from engine.config.writing import scalar
+from engine.config.writing import scalar, to_yaml
 from engine.errors import UserError
 
 BASE = {"model": {"model_name_or_path": "org/model"}, "data": {"train": ["x.jsonl"]}}
@@ -49,17 +51,100 @@ def test_precision_follows_the_card(capability: tuple[int, int] | None, name: st
     assert choice.reason
 
 
+WITHOUT = (
+    "eval", "mapping", "format", "loraplus_lr_ratio", "neftune_noise_alpha", "reward_weights", "reward_file",
+    "reward_pattern", "sample_steps",
+)  # fmt: skip
+"""Settings that mean something by being left out."""
+
+
+def left_open(resolved: RunConfig) -> list[str]:
+    """Settings that nobody has decided, of those the run has."""
+    own = OBJECTIVES[resolved.method.objective].settings
+    return [
+        key
+        for section in SECTIONS
+        for key, value in getattr(resolved, section).model_dump().items()
+        if value is None
+        and key not in WITHOUT
+        and (key not in OWN_SETTINGS or key in own)
+        and (key != "freeze_trainable_layers" or resolved.method.tuning == "freeze")
+        and (key != "loss_type" or resolved.method.objective not in ("sft", "cpt"))
+    ]
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full", "freeze"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_is_filled_in(objective: str, tuning: str) -> None:
+    seen = Seen(("sft",), "pairs", "numbers", 0.2)
+    resolved = resolve(
+        config(method={"objective": objective, "tuning": tuning}), Facts(num_rows=1000, layers=32, seen=seen)
+    )
+    assert not left_open(resolved.config)
+    assert all(resolved.reasons.values())
+    tree, lines = parse(to_yaml(resolved.config, resolved.reasons), "written")
+    assert validate(tree, {}, "written", lines) == resolved.config
+    rates = {
+        kind: choose_rate(resolved.config.method.objective, kind, None).value for kind in ("lora", "full")
+    }
+    assert rates["lora"] > rates["full"]
+    assert resolved.config.training.learning_rate == rates["lora" if tuning == "lora" else "full"]
+    if tuning == "freeze":
+        assert resolved.config.method.freeze_trainable_layers == 8
+    if objective == "kto":
+        assert resolved.config.preference.desirable_weight == 4.0
+        assert resolved.config.preference.undesirable_weight == 1.0
+    if objective in ("dpo", "kto"):
+        assert resolved.config.preference.precompute_ref_log_probs == (tuning != "lora")
+    if objective in ("grpo", "rloo"):
+        made = resolved.config.generation.num_generations or 0
+        training = resolved.config.training
+        a_step = (training.per_device_train_batch_size or 0) * (training.gradient_accumulation_steps or 0)
+        assert a_step % made == 0
+        assert resolved.config.rewards.reward_funcs == ["numeric"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"method": {"objective": "dpo", "loss_type": "nll"}}, "has the losses sigmoid"),
+        ({"generation": {"num_generations": 4}}, "is for grpo and rloo"),
+        ({"method": {"objective": "grpo"}, "rewards": {"reward_funcs": ["regex"]}}, "reward_pattern"),
+        ({"method": {"objective": "grpo"}, "rewards": {"reward_weights": [1]}}, "one number for each"),
+        (
+            {"method": {"objective": "kto"}, "training": {"per_device_train_batch_size": 1}},
+            "choose 2 or more",
+        ),
+        (
+            {
+                "method": {"objective": "rloo"},
+                "generation": {"num_generations": 4},
+                "training": {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2},
+            },
+            "no multiple",
+        ),
+        ({"method": {"tuning": "freeze"}, "model": {**BASE["model"], "load_in_4bit": True}}, "quantized"),
+        ({"method": {"tuning": "full"}, "lora": {"loraplus_lr_ratio": 4}}, "for adapters"),
+        ({"method": {"objective": "dpo"}, "preference": {"label_smoothing": 0.1}}, "robust"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_words(
+    sections: dict[str, dict[str, object]], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        config(**sections)
+
+
+def test_a_run_that_learns_by_rewards_says_what_a_good_answer_is() -> None:
+    with pytest.raises(UserError, match="what a good answer is"):
+        resolve(config(method={"objective": "grpo"}), Facts(seen=Seen(("sft",), "pairs", "long", None)))
+
+
 def test_everything_open_is_filled_in_with_a_reason() -> None:
     resolved = resolve(
         config(), Facts(num_rows=1000, params_b=8.0, gpu_name="RTX 4090", compute_capability=(8, 9))
     )
-    left_open = [
-        f"{section}.{key}"
-        for section in SECTIONS
-        for key, value in getattr(resolved.config, section).model_dump().items()
-        if value is None and key not in ("eval", "mapping", "format")
-    ]
-    assert not left_open
+    assert not left_open(resolved.config)
     assert set(resolved.reasons) >= {
         "dtype",
         "learning_rate",
@@ -166,7 +251,7 @@ def test_the_draft_survives_and_ignores_what_it_does_not_know(finetui_home: Path
     assert drafts.load_draft() == Draft()
 
 
-@pytest.mark.parametrize("tuning", [None, "lora", "qlora", "lora8", "full"])
+@pytest.mark.parametrize("tuning", [None, "lora", "qlora", "lora8", "full", "freeze"])
 def test_the_demo_draft_becomes_a_complete_run(tuning: str | None) -> None:
     plan = drafts.plan(Draft(tuning=tuning), None)
     assert plan.name == "demo"

@@ -6,7 +6,16 @@ import pytest
 
 from tests.e2e import runs
 
-TWO = ("--num_processes", "2", "--per_device_train_batch_size", "4", "--save_steps", "10", "--eval_steps", "100")
+TWO = (
+    "--num_processes",
+    "2",
+    "--per_device_train_batch_size",
+    "4",
+    "--save_steps",
+    "10",
+    "--eval_steps",
+    "100",
+)
 
 
 @pytest.mark.thorough
@@ -23,5 +32,7 @@ def test_both_ways_learn_the_same_and_a_split_model_goes_on_from_its_checkpoint(
     assert sorted(one) == sorted(two) == list(range(1, 31))
     assert [two[step] for step in sorted(two)] == pytest.approx([one[step] for step in sorted(one)], rel=2e-3)
     assert (split.adapter / "adapter_model.safetensors").exists()
-    answers = [event for event in runs.events(split) if event["kind"] == "sample" and event["when"] == "after"]
+    answers = [
+        event for event in runs.events(split) if event["kind"] == "sample" and event["when"] == "after"
+    ]
     assert len(answers) == 3

@@ -198,7 +198,7 @@ def test_the_suggestion_is_what_the_plan_would_take() -> None:
 
 
 def test_the_ways_to_train_are_those_of_the_engine() -> None:
-    assert [one.id for one in TUNINGS] == ["lora", "qlora", "lora8", "full"]
+    assert [one.id for one in TUNINGS] == ["lora", "qlora", "lora8", "freeze", "full"]
     assert {one.method for one in TUNINGS} == set(METHODS)
     for one in TUNINGS:
         assert tuning_of(plan(Draft(tuning=one.id), machine()).config) == one.id

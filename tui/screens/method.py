@@ -259,7 +259,7 @@ computes activations twice instead of keeping them."""
             self.query_one(f"#label-{key}", Static).update(f"{pointer} {LABELS[key]}")
             row = field.parent
             if key == "lora_r" and isinstance(row, Widget):
-                row.display = self.draft.tuning != "full"
+                row.display = self.draft.tuning not in ("full", "freeze")
             reason = self._reason(key)
             self.query_one(f"#why-{key}", Static).update(
                 Content(reason).truncate(max(8, width - 28), ellipsis=True)

@@ -1,0 +1,1 @@
+"""What a good answer is: functions that score made-up answers."""
