@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any, get_args
 
@@ -56,6 +57,10 @@ def configure(parser: Parser) -> None:
             help="what the data are for (default: what suits them)",
         )
         part.add_argument(
+            "--mapping", metavar="ROLE=COLUMN,...", help="columns assigned by hand, as in run.yaml"
+        )
+        part.add_argument("--format", metavar="F", help="how rows are read, as in run.yaml")
+        part.add_argument(
             "--chat_template", default="model", metavar="T", help="as in run.yaml (default: the model's own)"
         )
     for part in (check, stats):
@@ -79,7 +84,7 @@ def _request(args: argparse.Namespace) -> Any:
     from engine.data.check.run import CheckRequest
 
     return CheckRequest(
-        tuple(args.paths),
+        tuple(_source(path, args) for path in args.paths),
         args.model,
         getattr(args, "eval", None),
         args.objective,
@@ -87,6 +92,17 @@ def _request(args: argparse.Namespace) -> Any:
         getattr(args, "fix", None),
         getattr(args, "exact", False),
         args.chat_template,
+    )
+
+
+def _source(path: str, args: argparse.Namespace) -> Any:
+    """The path, with what was said by hand about its rows."""
+    from engine.data.sources import parse_mapping, spec_of
+
+    if args.mapping is None and args.format is None:
+        return path
+    return replace(
+        spec_of(path), mapping=parse_mapping(args.mapping) if args.mapping else {}, format=args.format
     )
 
 
@@ -122,7 +138,7 @@ def _preview(args: argparse.Namespace) -> int:
     from engine.data.templates.segments import segments
 
     request = _request(args)
-    opened = open_dataset(args.paths[0], args.objective)
+    opened = open_dataset(request.paths[0], args.objective)
     renderer, _ = model_of(request)
     assert renderer is not None
     found = next(islice(all_forms(opened), args.row - 1, None), None)
@@ -134,17 +150,16 @@ def _preview(args: argparse.Namespace) -> int:
         )
     line, form = found
     seen = renderer.xray(_trained(form), args.max_length)
-    print(f"Row {args.row:,} ({opened.source.place(line)}), read as {printable(opened.reading.title, 100)}.")
-    print("What the model learns is in [brackets]; the rest it only reads.\n")
-    print("".join(_pieces(segments(seen), _coloured())))
-    print()
+    _print(f"Row {args.row:,} ({opened.source.place(line)}), read as {printable(opened.reading.title, 100)}.")
+    _print("What the model learns is in [brackets]; the rest it only reads.\n")
+    _print("".join(_pieces(segments(seen), _coloured())) + "\n")
     if isinstance(form, PromptOnly):
         print(f"{seen.total:,} tokens of a question; the model makes up the answers itself.")
         return 0
     if seen.learnt and seen.stops:
         print(f"The model learns {seen.learnt:,} of these {seen.total:,} tokens, and how to stop.")
     for problem in seen.problems:
-        print(printable(problem, 400))
+        _print(printable(problem, 400))
     return 0 if seen.learnt else 2
 
 

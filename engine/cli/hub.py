@@ -58,7 +58,7 @@ def _search(args: argparse.Namespace, kind: Kind) -> int:
         size = f"{one.params / 1e9:.3g} B" if one.params else ""
         gate = "gated" if one.gated else ""
         downloads = f"{one.downloads or 0:,} downloads"
-        print(f"{one.repo_id:<{WIDTH}} {size:>7}  {downloads:>22}  {gate}".rstrip())
+        _print(f"{printable(one.repo_id, 100):<{WIDTH}} {size:>7}  {downloads:>22}  {gate}".rstrip())
     if not found:
         print(f"Nothing of that name. Look at https://huggingface.co/{kind}s", file=sys.stderr)
     return 0
@@ -100,9 +100,11 @@ def _look(args: argparse.Namespace, kind: Kind) -> int:
     for config, known in splits.items():
         rows[f"Part {printable(config, 60)}"] = ", ".join(known)
     for name, text in rows.items():
-        print(f"{name:<8} {printable(text, 300)}")
+        if not text:
+            continue
+        _print(f"{name:<8} {printable(text, 300)}")
     for note in facts.notes:
-        print(f"Note     {printable(note)}")
+        _print(f"Note     {printable(note)}")
     facts.check()
     return 0
 
@@ -124,7 +126,15 @@ def _download(args: argparse.Namespace, kind: Kind) -> int:
     return 0
 
 
+def _print(text: str) -> None:
+    """Print foreign text also where the terminal's encoding has not all of its characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def _size(total: int, missing: int) -> str:
+    if not total:
+        return ""
     if missing == 0:
         return f"{gib(total)}, already on this disk"
     return (
@@ -146,7 +156,7 @@ class _Line:
         text = progress.line() if progress.total else progress.words
         # A line as wide as the terminal would wrap, and then stay.
         width = min(110, shutil.get_terminal_size().columns - 1)
-        print(f"\r{printable(text, width):<{width}}", end="", file=sys.stderr, flush=True)
+        print(f"\r{printable(text, width)[:width]:<{width}}", end="", file=sys.stderr, flush=True)
 
 
 class _Lines:

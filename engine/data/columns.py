@@ -39,7 +39,7 @@ PROMPTS = (
     "pregunta_usuario", "question_fr", "domanda", "pergunta", "vraag", "pytanie", "soru", "вопрос", "问题", "问",
     "提问", "指令", "输入", "質問", "入力", "질문", "سؤال", "प्रश्न", "anfrage", "eingabe", "article", "dialogue",
     "document", "post", "context", "content", "ticket", "message_1", "statement", "題目", "题目", "utterance",
-    "goal", "scenario", "title",
+    "goal", "scenario", "description", "title",
 )  # fmt: skip
 ANSWERS = (
     "completion", "response", "answer", "output", "outputs", "assistant", "reply", "bot", "gpt", "solution", "target",
@@ -104,6 +104,7 @@ _NOT_TEXT_WORDS = {
     "id", "ids", "url", "link", "time", "date", "count", "num", "number", "len", "length", "score", "scores", "type",
     "start", "end", "idx", "index", "hash", "lang", "language", "name", "tokens", "source", "category", "rating", "by",
 }  # fmt: skip
+_MOST_OBJECTS = 100  # columns looked into
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATOR = re.compile(r"[\s_\-./]+")
 
@@ -133,6 +134,26 @@ class Sample:
                 if name not in self.columns:
                     self.columns[name] = column
         self._values: dict[str, list[Any]] = {}
+
+    def inner(self) -> Sample | None:
+        """The same rows by the fields of their objects: ``inputs.question``; None where no column holds objects."""
+        rows = [
+            {
+                f"{column}.{key}": value
+                for column, cell in list(row.items())[:_MOST_OBJECTS]
+                if isinstance(cell, Mapping) and len(cell) <= _MOST_OBJECTS
+                for key, value in cell.items()
+            }
+            for row in self.rows
+        ]
+        if not any(rows):
+            return None
+        made = Sample(rows)
+        made.columns = {}
+        for row in rows:
+            for path in row:
+                made.columns.setdefault(normal_name(path.partition(".")[2]), path)
+        return made
 
     def column(self, names: Iterable[str], fits: Callable[[str], bool] | None = None) -> str | None:
         """The first of these columns there is, as it is written; `fits` may refuse one."""

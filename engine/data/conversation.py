@@ -104,6 +104,11 @@ def messages_of(value: Any) -> tuple[list[Message], list[Any]]:
             messages.append(message)
     if not messages:
         raise RowProblemError("empty conversation", "messages")
+    roles = {message["role"] for message in messages}
+    if roles == {"user", "system"} and messages[0]["role"] == "user":
+        # Research on dialogues (MultiWOZ, SGD) calls the one who answers the system.
+        for message in messages:
+            message["role"] = "assistant" if message["role"] == "system" else "user"
     return messages, pictures
 
 

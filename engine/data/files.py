@@ -15,7 +15,7 @@ from engine.data.arrow_rows import ARROW_MAGIC, STREAM_MAGIC, arrow_items, parqu
 from engine.data.json_rows import continues, jsonl_items, layout_of, object_items, value_items
 from engine.data.reading import Item, Progress, Row, Unit, strict
 from engine.data.streams import COMPRESSED, DAMAGED, TextDecoder, compression_of, encoding_of, open_stream
-from engine.data.table_rows import csv_items
+from engine.data.table_rows import csv_items, is_table
 from engine.data.text_rows import text_items
 from engine.display import printable
 from engine.errors import UserError
@@ -37,6 +37,10 @@ _OTHER_KINDS = (
     (b"7z\xbc\xaf", "The file is a 7z archive", "Unpack it first."),
     (b"SQLite format 3", "The file is an SQLite database", "Export the table as CSV."),
     (b"%PDF", "The file is a PDF document", "Export its text, for instance with: pdftotext FILE.pdf"),
+    (b"version https://git-lfs", "The file is only a pointer to the real one (Git LFS)", "Fetch the real file with: git lfs pull"),
+    (b"<!DOCTYPE html", "The file is a web page, not a dataset", "Download the data again, with its direct link."),
+    (b"<!doctype html", "The file is a web page, not a dataset", "Download the data again, with its direct link."),
+    (b"<html", "The file is a web page, not a dataset", "Download the data again, with its direct link."),
     (b"\x89PNG", "The file is a picture", "Give a file of text."),
     (b"\xff\xd8\xff", "The file is a picture", "Give a file of text."),
 )  # fmt: skip
@@ -111,6 +115,11 @@ def open_rows(path: str | Path, split: str | None = None) -> RowSource:
         return RowSource(file, "arrow", "row", items, progress, size, known)
     if suffix in TABLE_SUFFIXES:
         return _lined(file, "csv", csv_items(file, progress, suffix), progress, size)
+    if suffix == ".txt" and is_table(_text_of(head), whole=size < _HEAD):
+        progress.note(
+            "The lines have the same number of fields between tabs, so the text is read as a table."
+        )
+        return _lined(file, "csv", csv_items(file, progress, ".tsv"), progress, size)
     if suffix in TEXT_SUFFIXES:
         return _lined(file, "text", text_items(file, progress), progress, size)
     start = _text_of(head)
@@ -236,6 +245,8 @@ def _similar(file: Path) -> str:
 
     try:
         names = [item.name for item in file.parent.iterdir()]
+        if file.is_symlink():
+            return "It is a link, and what it points to is gone. Give the file itself."
     except OSError:
         return f"The folder {printable(file.parent, 200)} does not exist either. Check the path."
     close = difflib.get_close_matches(file.name, names, n=1, cutoff=0.6)

@@ -38,6 +38,7 @@ def rows_inside(value: dict[str, Any], path: Path, progress: Progress, part: str
     """
     if is_turns(value.get("messages")) or is_turns(value.get("conversations")):
         return None
+    value = _telegram_chats(value)
     lists = {
         key: item
         for key, item in value.items()
@@ -58,6 +59,22 @@ def rows_inside(value: dict[str, Any], path: Path, progress: Progress, part: str
     if len(texts) == 1 and texts[0] and all(isinstance(item, str) for item in texts[0]) and len(value) <= 3:
         return list(texts[0])
     return None
+
+
+def _telegram_chats(value: dict[str, Any]) -> dict[str, Any]:
+    """The messages of all chats, where the object is Telegram's export of a whole account; else the object itself."""
+    chats = value.get("chats")
+    inside = chats.get("list") if isinstance(chats, dict) else None
+    if not isinstance(inside, list):
+        return value
+    messages = [
+        {**message, "chat_id": chat.get("id")}
+        for chat in inside
+        if isinstance(chat, dict) and isinstance(chat.get("messages"), list)
+        for message in chat["messages"]
+        if isinstance(message, dict)
+    ]
+    return {"messages": messages} if messages else value
 
 
 def is_turns(value: Any) -> bool:

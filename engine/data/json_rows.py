@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
+import orjson
+
 from engine.data.json_object import rows_inside
 from engine.data.reading import Damage, Item, Progress, as_row
 from engine.data.streams import LONGEST_LINE, TextDecoder, lines, open_stream, too_long
@@ -20,6 +22,7 @@ _HINT = (
     "In JSONL each line is one whole object. A missing quote, comma or bracket is the usual cause; names and texts need "
     "double quotes, and a line break inside a text is written \\n."
 )
+_TOO_DEEP = "lists or objects are nested too deeply"
 _WORDS = {
     "Extra data": "there is more text after the end of the object",
     "Expecting value": "a value is missing or has no quotes",
@@ -42,20 +45,28 @@ def jsonl_items(path: Path, progress: Progress) -> Iterator[Item]:
             value = loads(text)
         except json.JSONDecodeError:
             if text.strip():
-                yield number, _damage_of(text.rstrip("\r\n"))
+                yield number, damage_of(text.rstrip("\r\n"))
             continue
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            try:
+                value = orjson.loads(text)  # goes as deep wherever it is called from, as the check does
+            except ValueError:
+                yield number, broken(_TOO_DEEP, 1)
+                continue
+        except ValueError as error:
             yield number, broken(str(error).partition(":")[0], 1)
             continue
         yield number, value if type(value) is dict else as_row(value)
 
 
-def _damage_of(line: str) -> Damage:
+def damage_of(line: str) -> Damage:
     """What is wrong with a line, seen without its line end, which would be taken for a part of it."""
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
         return broken(error.msg, error.colno)
+    except (ValueError, RecursionError) as error:
+        return broken(str(error).partition(":")[0], 1)
     return broken("Extra data", len(line))
 
 
@@ -239,6 +250,10 @@ def continues(line: str) -> bool:
 
 def broken(message: str, column: int | None, line: int | None = None) -> Damage:
     """Text that is not JSON, in words; `line` says where inside a row of many lines."""
+    if "recursion depth" in message:
+        message = _TOO_DEEP
+    elif message.startswith("Exceeds the limit"):
+        message = "a number has thousands of digits"
     words = _WORDS.get(message.removesuffix(": "), message[:1].lower() + message[1:])
     return Damage(f"is not valid JSON: {words}{f' in line {line}' if line else ''}", _HINT, column)
 

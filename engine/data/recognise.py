@@ -211,6 +211,10 @@ def all_readings(
         found = mapped(sample, mapping, where)
     else:
         found = [(shape, candidate) for shape in all_shapes() for candidate in shape.detect(sample)]
+        if not found and (inner := sample.inner()):
+            # Records of requests wrap the row into an object: {"inputs": {...}, "outputs": {...}}, {"body": {...}}.
+            gathering = [shape for shape in all_shapes() if shape.gather is None]
+            found = [(shape, candidate) for shape in gathering for candidate in shape.detect(inner)]
     readings = [_tried(shape, candidate, sample) for shape, candidate in found]
     readings.sort(key=lambda reading: reading.confidence, reverse=True)
     fitting = [reading for reading in readings if reading.usable > 0 or not reading.objectives]

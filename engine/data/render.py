@@ -28,6 +28,10 @@ NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
 """Tokens a tokenizer gives names to; templates read them by these names."""
 
 
+MOST_SHOWN = 1_000_000
+"""Characters of a row that are looked at; a token takes some 500 bytes of memory here, and no limit is as long."""
+
+
 @dataclass(frozen=True, slots=True)
 class XRay:
     """One row as the model sees it.
@@ -146,6 +150,8 @@ class Renderer:
             )
         messages: Sequence[Mapping[str, Any]] = row["messages"]
         learnt = self.writer.learnt(messages, row.get("tools"), assistant_only_loss)
+        if len(learnt.text) > MOST_SHOWN:
+            return self._beginning(learnt, max_length)
         encoding = self.tokenizer.encode(learnt.text, add_special_tokens=False)
         mask = mask_of(encoding.offsets, learnt.spans)
         problems = [*learnt.problems, *left_out(messages, learnt)]
@@ -153,7 +159,22 @@ class Renderer:
             list(encoding.ids), _pieces(encoding, learnt.text), mask, learnt.source, max_length, problems
         )
 
+    def _beginning(self, learnt: Learnt, max_length: int | None) -> XRay:
+        text = learnt.text[:MOST_SHOWN]
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        mask = mask_of(encoding.offsets, learnt.spans)
+        return self._finish(
+            list(encoding.ids),
+            _pieces(encoding, text),
+            mask,
+            learnt.source,
+            max_length,
+            [_too_long(learnt.text)],
+        )
+
     def _xray_text(self, text: str, max_length: int | None) -> XRay:
+        if len(text) > MOST_SHOWN:
+            return self._beginning(Learnt(text, None, "whole text"), max_length)
         encoding = self.tokenizer.encode(text)
         ids, pieces = list(encoding.ids), _pieces(encoding, text)
         end = self.named.get("eos_token")
@@ -223,6 +244,10 @@ def writer_for(
     more = [*source.ends, *([last] if last not in others else [])]
     ends = end_ids(vocabulary, named.get("eos_token"), named.get("pad_token"), more)
     return Writer.of(template, marked, named, tuple(ends.values())), ends
+
+
+def _too_long(text: str) -> str:
+    return f"The row has {len(text):,} characters; only the first {MOST_SHOWN:,} are looked at. Split it into several rows."
 
 
 def left_out(messages: Sequence[Mapping[str, Any]], learnt: Learnt) -> list[str]:

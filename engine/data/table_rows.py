@@ -81,6 +81,23 @@ def csv_items(path: Path, progress: Progress, suffix: str) -> Iterator[Item]:
                 yield line, _wrong_fields(len(fields), width)
 
 
+def is_table(head: str, whole: bool) -> bool:
+    """The beginning of a text file is a table with tabs, such as Excel's "Unicode text".
+
+    Args:
+        head: The beginning of the text.
+        whole: It is all of it, not cut off somewhere.
+    """
+    start = head.splitlines()[: _SNIFFED_LINES if whole else -1][:_SNIFFED_LINES]
+    while start and not start[-1].strip():
+        start.pop()
+    try:
+        widths = {len(fields) for fields in csv.reader(start, delimiter="\t")}
+    except csv.Error:
+        return False
+    return len(start) >= 3 and len(widths) == 1 and min(widths) >= 2 and all(start[0].split("\t"))
+
+
 def _delimiter(first_lines: list[str], suffix: str) -> str:
     best, score = _ONE_COLUMN, (0.0, 0)
     for delimiter in "\t" if suffix == ".tsv" else _DELIMITERS:

@@ -63,9 +63,9 @@ class Budget:
         found = [budget_disk.problem_of(need, self.disks) for need in self.mounts]
         return tuple(problem for problem in [*found, budget_memory.problem_of(self.memory)] if problem)
 
-    def lines(self) -> list[str]:
-        """A few plain lines of at most 75 characters; what continues a line is indented."""
-        return [line for text in self._sentences() for line in _wrapped(text)]
+    def lines(self, width: int = WIDTH) -> list[str]:
+        """A few plain lines of at most so many characters; what continues a line is indented."""
+        return [line for text in self._sentences() for line in _wrapped(text, width)]
 
     def as_json(self) -> dict[str, Any]:
         """Bytes, seconds and verdicts for ``--json``."""
@@ -234,8 +234,8 @@ def _as_list(value: Seconds, digits: int = 1) -> list[float]:
     return [round(number, digits) for number in (value.low, value.middle, value.high)]
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, width: int) -> list[str]:
     # A number stays on one line with its unit: textwrap does not break at the no-break space.
     glued = re.sub(r"(?<=\d) (?=[A-Za-z])", "\u00a0", text)
-    lines = textwrap.wrap(glued, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    lines = textwrap.wrap(glued, width, subsequent_indent="  ", break_on_hyphens=False)
     return [line.replace("\u00a0", " ") for line in lines]

@@ -70,6 +70,8 @@ def find_card(text: str) -> Card | None:
     Of cards with the same name the smallest is meant, unless the size is said.
     """
     low = re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
+    low = re.sub(r"\b(rtx|gtx|tesla|quadro|nvidia|geforce)(?=[a-z]?\d)", r"\1 ", low)  # rtx4090, rtxa6000
+    low = re.sub(r"(?<=\d)(?=(?:ti|super|laptop|mobile)\b)", " ", low)  # 4070ti
     sizes = [int(size) for size in re.findall(r"(?:^| )(\d+) ?gi?b\b", low)]
     wanted = _words(low)
     best: tuple[int, Card] | None = None

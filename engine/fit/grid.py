@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from engine.fit.cards import Card
-from engine.fit.decide import METHODS, Verdict, verdict
+from engine.fit.decide import METHODS, Verdict, longest_below, verdict
 from engine.fit.predict import predict
 from engine.fit.setup import architecture_of
 from engine.fit.types import Architecture, Prediction, TrainSetup
@@ -118,7 +118,7 @@ def what_fits(free: int, card: Card | None, length: int = LENGTH, sizes: tuple[S
             ),
             None,
         )
-        rows.append(GridRow(size, cells, best, longest(architecture, best or QLORA, free, card, length)))
+        rows.append(GridRow(size, cells, best, longest(architecture, best or QLORA, free, card)))
     return Grid(length, free, tuple(rows))
 
 
@@ -140,8 +140,8 @@ def need(architecture: Architecture, method: str, card: Card | None, length: int
 
 
 def cell(architecture: Architecture, method: str, free: int, card: Card | None, length: int = LENGTH) -> Cell:
-    """One way to train one model."""
-    prediction = need(architecture, method, card, length)
+    """One way to train one model; PyTorch gives cached memory back before it needs more than what is free."""
+    prediction = need(architecture, method, _with_free(card, free), length)
     return Cell(method, verdict(prediction, free), prediction.smi.p50, prediction.smi.p95)
 
 
@@ -156,40 +156,18 @@ def best_cell(architecture: Architecture, free: int, card: Card | None, length: 
     return next((one for one in reversed(cells) if one.verdict == "tight"), cells[-1])
 
 
-def longest(
-    architecture: Architecture, method: str, free: int, card: Card | None, start: int = LENGTH
-) -> int:
-    """The longest text that fits, in tokens: a multiple of 256, above 8,192 of 1,024; 0 when none does.
+def longest(architecture: Architecture, method: str, free: int, card: Card | None) -> int:
+    """The longest text that fits, in tokens; see :func:`engine.fit.decide.longest_below`."""
+    held = _with_free(card, free)
+    return longest_below(
+        lambda length: need(architecture, method, held, length).smi.p95,
+        free,
+        architecture.max_length or 131_072,
+    )
 
-    Memory grows almost in a straight line with the length, so a line through the ends finds it in a few predictions
-    where halving would take twenty.
-    """
-    limit = (architecture.max_length or 131_072) // 256 * 256
 
-    def p95(length: int) -> int:
-        return need(architecture, method, card, length).smi.p95
-
-    low, low_need = 0, 0
-    high, high_need = limit + 256, 0
-    guess = max(256, min(start // 256 * 256, limit))
-    while True:
-        found = p95(guess)
-        if found <= free:
-            low, low_need = guess, found
-        else:
-            high, high_need = guess, found
-        step = 1024 if low >= 8192 else 256
-        if high - low <= step:
-            return low // step * step
-        if not high_need:
-            guess = limit
-        elif low_need and guess == low:
-            # The line through both ends, and one step further: with luck that is already too long.
-            share = (free - low_need) / max(1, high_need - low_need)
-            guess = low + int(share * (high - low)) + step
-        else:
-            guess = (low + high) // 2
-        guess = max(low + 256, min(guess, high - 256)) // 256 * 256
+def _with_free(card: Card | None, free: int) -> Card | None:
+    return None if card is None else replace(card, usable=free)
 
 
 @lru_cache(maxsize=4096)

@@ -161,6 +161,7 @@ def _small(plan: Plan, static: Static) -> int:
 
 def _load(plan: Plan, static: Static, player: _Player) -> None:
     arch = plan.architecture
+    player.settle(static.reference // (arch.layers + 1), arch.layers + 1)
     if plan.sharded:
         # Quantized weights are packed on every GPU before they are sharded; others come layer by layer.
         packed = [
@@ -375,7 +376,10 @@ def _trained(run: _Run) -> list[tuple[int, int, int]]:
 def _optimize(run: _Run, step: int, last_step: bool) -> None:
     plan, player = run.plan, run.player
     trained = _trained(run)
-    if step == 0:
+    if step == 0 and plan.setup.sharding.startswith("zero"):
+        # deepspeed stage_1_and_2.py, stage3.py: this GPU's part of the float32 weights and moments, each in one flat tensor
+        player.keep(run.static.states // 3, 3, together=False)
+    elif step == 0:
         for _, moment, count in trained:
             player.keep(moment, num_states(plan.setup.optimizer) * count, together=not plan.full)
     blocks: list[Block | None] = []

@@ -50,6 +50,9 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
         dora=config.lora.use_dora,
         batch=batch,
         texts=texts,
+        reference=_compares(config),
+        # trl/experimental/orpo/orpo_trainer.py concatenated_forward works on all logits; the others never have them at once.
+        loss="upcast" if config.method.objective == "orpo" else None,
         seq_len=length,
         eval_batch=texts * (training.per_device_eval_batch_size or batch // texts) if evaluates else 0,
         gradient_checkpointing=training.gradient_checkpointing is not False,
@@ -59,6 +62,17 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
         num_gpus=processes,
         sharding=(training.sharding or "ddp") if processes > 1 else "none",
     )
+
+
+def _compares(config: RunConfig) -> bool:
+    """Whether the trainer holds a second model; an adapter is switched off instead (trl dpo_trainer.py, grpo_trainer.py)."""
+    method = config.method
+    if method.tuning == "lora":
+        return False
+    if method.objective in ("dpo", "kto"):
+        return config.preference.precompute_ref_log_probs is False
+    beta = OBJECTIVES[method.objective].beta if method.beta is None else method.beta
+    return method.objective in ("grpo", "rloo") and bool(beta)
 
 
 def architecture_of(model: str) -> Architecture:

@@ -10,6 +10,7 @@ from engine.fit.tape import GRANULE
 from engine.fit.types import Linear
 
 WEIGHTS = "weights"
+REFERENCE = "weights of the model to compare with"
 QUANTIZED = "quantized weights"
 SCALES = "scales of the quantized weights"
 ADAPTERS = "adapters"
@@ -27,6 +28,7 @@ class Static:
 
     Attributes:
         weights: Everything that is not quantized and not an adapter.
+        reference: The frozen copy that preference training compares with.
         quantized: Packed weights.
         scales: Of the packed weights; never sharded.
         adapters: Added matrices.
@@ -40,6 +42,7 @@ class Static:
     """
 
     weights: int
+    reference: int
     quantized: int
     scales: int
     adapters: int
@@ -55,6 +58,7 @@ class Static:
         """By name, without empty ones."""
         named = {
             WEIGHTS: self.weights,
+            REFERENCE: self.reference,
             QUANTIZED: self.quantized,
             SCALES: self.scales,
             ADAPTERS: self.adapters,
@@ -128,6 +132,8 @@ def measure(plan: Plan) -> Static:
         )
     return Static(
         weights=-(-weights // sharded),
+        # trl dpo_trainer.py: create_model_from_path in the format of the model itself, prepared like it
+        reference=-(-arch.params * plan.base // sharded) if setup.reference else 0,
         quantized=-(-packed // sharded),
         scales=scales,
         adapters=-(-adapters * adapter_element // split) + saved_modules * plan.adapter // sharded,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -42,11 +43,18 @@ def find_targets(gpu: str | None, vram: str | None, num_processes: int) -> list[
     named = None if gpu in (None, DETECTED) else gpu
     card = find_card(named) if named else None
     if named and card is None:
-        names = ", ".join(known.name for known in known_cards())
+        names = [known.name for known in known_cards()]
+        like = difflib.get_close_matches(named.lower(), [name.lower() for name in names], 3, 0.5)
+        meant = [name for name in names if name.lower() in like]
+        said = (
+            f"Perhaps you mean {' or '.join(meant)}."
+            if meant
+            else "Write it like 'RTX 4090', 'A100 80GB' or T4."
+        )
         raise UserError(
             f"The card {printable(named, 60)!r} is not in the table.",
             "--gpu",
-            f"Known: {names}. Or say --vram 24GiB.",
+            f"{said} Or say its memory: --vram 24GiB",
         )
     if vram:
         free = _size(vram)

@@ -164,6 +164,7 @@ class TrainSetup:
         modules_to_save: Whole modules that are trained beside an adapter.
         batch: Texts a GPU handles at once.
         texts: Texts that one row of the dataset is: 2 for a better and a worse answer.
+        reference: A second, frozen copy of the model is there to compare with.
         seq_len: Length all rows of the heaviest batch are padded to.
         eval_batch: Rows at once in evaluation; 0 when nothing is evaluated.
         eval_seq_len: Longest evaluation row; 0 means ``seq_len``.
@@ -196,6 +197,7 @@ class TrainSetup:
     modules_to_save: tuple[str, ...] = ()
     batch: int = 1
     texts: int = 1
+    reference: bool = False
     seq_len: int = 1024
     eval_batch: int = 0
     eval_seq_len: int = 0

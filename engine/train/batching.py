@@ -47,7 +47,7 @@ class StepBatches:
     accelerator: Any
     data_collator: Any
     train_dataset: Any
-    _parts: int = 1
+    current_gradient_accumulation_steps: int
 
     def get_train_dataloader(self) -> Any:
         """As transformers does, with the step's own collator; evaluation keeps the padded one."""
@@ -70,14 +70,17 @@ class StepBatches:
         """Forward and backward of every part; gradients travel between processes with the last one only."""
         parts = inputs.get("parts")
         if parts is None:
-            self._parts = 1
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
-        self._parts = len(parts)
+        batches = self.current_gradient_accumulation_steps
+        self.current_gradient_accumulation_steps = batches * len(parts)
         total: Any = 0.0
-        for number, part in enumerate(parts, 1):
-            last = number == len(parts)
-            with nullcontext() if last else self.accelerator.no_sync(model=model):
-                total = total + super().training_step(model, part, num_items_in_batch)  # type: ignore[misc]
+        try:
+            for number, part in enumerate(parts, 1):
+                last = number == len(parts)
+                with nullcontext() if last else self.accelerator.no_sync(model=model):
+                    total = total + super().training_step(model, part, num_items_in_batch)  # type: ignore[misc]
+        finally:
+            self.current_gradient_accumulation_steps = batches
         return total
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: Any) -> Any:

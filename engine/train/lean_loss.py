@@ -21,7 +21,6 @@ class LeanLoss:
     router_aux_loss_coef: float
     _metrics: dict[str, Any]
     _total_train_tokens: int
-    _parts: int = 1
     current_gradient_accumulation_steps: int
 
     def compute_loss(
@@ -53,9 +52,7 @@ class LeanLoss:
                 loss * self.accelerator.num_processes
             )  # the tokens of all processes were counted, and their gradients averaged
         if self.aux_loss_enabled:
-            batches = 1
-            if num_items_in_batch is not None:
-                batches = max(1, self.current_gradient_accumulation_steps) * self._parts
+            batches = 1 if num_items_in_batch is None else self.current_gradient_accumulation_steps
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / batches
         with torch.no_grad():
             sums = [outputs.entropy.sum(), outputs.is_top1.sum(), valid, outputs.entropy.new_tensor(1.0)]

@@ -12,6 +12,7 @@ BENCHES: dict[str, list[str]] = {
     "data_check": [],
     "vram_accuracy": [],
     "simulate": [],
+    "training": ["--repeats", "1"],
     "demo_quality": ["--tunings", "lora"],
 }
 

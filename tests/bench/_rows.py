@@ -11,7 +11,8 @@ from engine.errors import UserError
 from engine.fit.cards import Card, find_card, outside_torch
 from engine.fit.families import role
 from engine.fit.profiles import Profile
-from engine.fit.types import Architecture, Attention, DType, Quantization, Sharding, TrainSetup
+from engine.fit.types import Architecture, Attention, DType, Sharding, TrainSetup
+from tests.bench._methods import kind_of, method_of, not_offered, quantization
 from tests.bench._models import find_architecture
 from tests.bench._stacks import SCRIPTS, profile_for
 
@@ -66,13 +67,13 @@ def read(row: Mapping[str, str | None]) -> Case | Skip:
     def get(key: str) -> str:
         return str(row.get(key) or "").strip()
 
-    metric, tier = metric_name(get("metric")), get("tier") or "?"
+    metric, tier = metric_name(get("metric")), get("tier").upper() or "?"
     outcome = get("outcome").lower()
     fitted = not re.search(r"oom|fail|out of memory|error|\bno\b|does not fit", outcome)
     source, notes, extras = get("source"), get("notes"), get("extras")
     text = " ".join((source, notes, extras)).lower()
     method = method_of(get("method"), get("lora_r"), text)
-    reason = not_offered(method, extras, get("optimizer"), source)
+    reason = not_offered(method, extras, get("optimizer"), source, notes)
     if reason is None and tier == "C":
         reason = "tier C: never scored"
     measured = measured_bytes(get("peak_gib_or_gb"), get("unit"))
@@ -110,7 +111,7 @@ def read(row: Mapping[str, str | None]) -> Case | Skip:
         packed="padding-free" in text or "padding free" in text,
         gradient_accumulation=accumulation(extras),
         num_gpus=num_gpus,
-        sharding=sharding(extras, num_gpus),
+        sharding=sharding(f"{extras} {method} {notes} {source}", num_gpus),
         compiled="compile" in extras.lower(),
         optimizer_in_backward="optimizer_in_bwd" in extras.lower(),
         offload_checkpoints=bool(re.search(r"activation offload|act-offload", extras.lower())),
@@ -119,31 +120,22 @@ def read(row: Mapping[str, str | None]) -> Case | Skip:
         if re.search(pattern, source.lower()):
             setup = replace(setup, **overrides)  # type: ignore[arg-type]
     profile = profile_for(source, notes, extras)
-    setup = by_scenario(setup, source, extras, text)
+    setup = by_scenario(setup, source, extras, text, get("dtype"))
     if metric != "allocated" and fitted and profile.name.endswith("-foak"):
         return Skip("third-party kernels not offered: fused loss without Liger", metric, tier, fitted)
     return Case(architecture, setup, profile, card_of(get("gpu")), metric, tier, measured, fitted)
 
 
-def method_of(text: str, rank: str, words: str) -> str:
-    """The method; where a row leaves it out, what its other fields say."""
-    if text:
-        return text.lower()
-    if re.search(r"\bq-?lora\b", words):
-        return "qlora"
-    return "lora" if first_number(rank) or re.search(r"\blora\b", words) else "full"
-
-
 def checkpoints(text: str, extras: str) -> bool:
     """Whether layers are recomputed; where the column is empty, what the extras say."""
     low = text.lower()
-    if not low:
+    if re.match(r"^(?:n/a|\?*|-|unknown)$", low):
         low = (
             "yes"
             if re.search(r"grad\w*[ _-]?(?:ckpt|checkpoint)|activation ckpt|act-ckpt", extras.lower())
             else "no"
         )
-    return not re.match(r"(?:no|false|0|off|none|disabled|-|w/o|without)\b|^-?$", low)
+    return not re.match(r"(?:no?|false|0|off|none|disabled|w/o|without)\b", low)
 
 
 def accumulation(extras: str) -> int:
@@ -159,8 +151,24 @@ def gpus_in(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def by_scenario(setup: TrainSetup, source: str, extras: str, text: str) -> TrainSetup:
-    """Settings that depend on the scenario of a source, or that a row says in words."""
+def by_scenario(setup: TrainSetup, source: str, extras: str, text: str, told: str) -> TrainSetup:
+    """Settings that depend on the scenario of a source, or that a row says in words.
+
+    Args:
+        told: Number format as the row has it.
+    """
+    split = setup.sharding in ("fsdp", "zero3")
+    pure = bool(re.search(r"pure|true|only", told.lower())) or not setup.autocast
+    if (
+        re.search(r"llama-?factory", text)
+        and setup.tuning == "full"
+        and not (split or pure or "badam" in text)
+    ):
+        # src/llamafactory/model/adapter.py init_adapter: "Upcasting trainable params to float32."
+        setup = replace(setup, dtype="float32")
+    if setup.dtype == "float16" and setup.tuning == "full" and setup.sharding in ("none", "ddp") and not pure:
+        # torch/amp/grad_scaler.py _unscale_grads_: "Attempting to unscale FP16 gradients." ends a run with such weights
+        setup = replace(setup, dtype="float32")
     dropout = re.search(r"dropout[ =:]*(\d*\.\d+|0\b)", text)
     if dropout:
         setup = replace(setup, lora_dropout=float(dropout[1]))
@@ -174,83 +182,6 @@ def by_scenario(setup: TrainSetup, source: str, extras: str, text: str) -> Train
         amp = setup.quantization != "none" or bool(re.search(r"_(?:liger|granite)\.csv", source))
         setup = replace(setup, autocast=amp)
     return setup
-
-
-def not_offered(method: str, extras: str, optimizer: str, source: str) -> str | None:
-    """Why a row may be left out: a method or third-party kernels that finetui does not have."""
-    text = f"{method} {extras} {optimizer} {source}".lower()
-    for word, name in (("gptq", "GPTQ"), ("awq", "AWQ"), ("hqq", "HQQ"), ("aqlm", "AQLM")):
-        if word in text:
-            return f"method not offered: {name}"
-    if re.search(
-        r"(?<!activation )(?<!act-)offload(?!ed checkpoints)", text.replace("activation_offload", "")
-    ):
-        return "method not offered: offloading to host memory"
-    for word in ("galore", "apollo", "muon", "lisa", "badam", "cut cross entropy", "cut_cross_entropy"):
-        if word in text:
-            return f"method not offered: {word}"
-    if "lora-fa" in text or "lorafa" in text:
-        return "method not offered: LoRA-FA"
-    if "unsloth" in text and "unsloth/" not in text.replace("unslothai/", ""):
-        return "third-party kernels not offered: Unsloth"
-    if kind_of(method) is None:
-        return f"method not offered: {method}"
-    return None
-
-
-def kind_of(method: str) -> str | None:
-    """``full``, ``lora`` or ``qlora``; ``None`` for another method."""
-    low = re.sub(r"[^a-z0-9]+", " ", method.lower()).strip()
-    low = re.sub(r"\b(?:peft|sft|trl|hf|with|adapters?|rank|r|\d+ ?rank|r ?\d+)\b(?! ?(?:bit|int))", " ", low)
-    words = set(low.split())
-    if not words and "sft" in method.lower():
-        return "full"
-    bits = {
-        "4",
-        "8",
-        "int4",
-        "int8",
-        "4bit",
-        "8bit",
-        "nf4",
-        "fp4",
-        "bit",
-        "bnb",
-        "dq",
-        "double",
-        "quant",
-        "quantized",
-    }
-    adapters = {"lora", "dora", "rslora", "lora8", "lora4", "lora16", "qdora", "qlora", "qlora4", "qlora8"}
-    plain = {"16", "16bit", "bf16", "fp16", "fp32", "plus", "all", "linear"}
-    if (
-        words & {"full", "fft"}
-        and words
-        <= {
-            "full",
-            "fft",
-            "fine",
-            "tune",
-            "tuning",
-            "finetune",
-            "finetuning",
-            "ft",
-            "parameter",
-            "parameters",
-            "finetuned",
-        }
-        | plain
-    ):
-        return "full"
-    if words in ({"q", "lora"}, {"int8"}):
-        return "qlora"
-    if not words & adapters or not words <= adapters | bits | plain | {"q"}:
-        return None
-    low16 = words & {"16", "16bit", "lora16"}
-    quantized = words & {"qlora", "qlora4", "qlora8", "qdora", "lora8", "lora4", "q"} or (
-        words & bits and not low16
-    )
-    return "qlora" if quantized else "lora"
 
 
 def metric_name(text: str) -> str:
@@ -273,7 +204,7 @@ def metric_name(text: str) -> str:
 
 def measured_bytes(value: str, unit: str) -> int | None:
     """The measured number in bytes; the unit may stand behind the number instead."""
-    found = re.match(r"[~<≈ ]*(\d[\d,]*(?:\.\d+)?(?:e\d+)?)\s*([a-z]*)", value.lower())
+    found = re.match(r"[~<>≈ ]*(\d[\d,]*(?:\.\d+)?(?:e\d+)?)\s*([a-z]*)", value.lower())
     if found is None:
         return None
     number = float(found[1].replace(",", ""))
@@ -294,6 +225,7 @@ def first_number(text: str) -> int | None:
 
 def card_of(text: str) -> Card | None:
     """The GPU by name, or one of the size that the text gives."""
+    text = re.sub(r"^\s*\d+\s*[x*×]\s*(?=\D)", "", text)
     if text.lower().strip() in ("a100", "nvidia a100"):
         text += " 80GB"  # the more common one; whoever means the other says so
     found = find_card(text)
@@ -316,15 +248,6 @@ def sequence_length(text: str) -> int | None:
     lengths = [int(float(number) * (1024 if thousands else 1)) for number, thousands in found]
     ranged = re.match(r"\s*\d+\s*(?:-|–|to|\.\.)\s*\d+", low)
     return max(lengths) if ranged and lengths else next(iter(lengths), None)
-
-
-def quantization(method: str, text: str) -> Quantization:
-    """How the frozen weights were held."""
-    if kind_of(method) != "qlora":
-        return "none"
-    if "8" in method:
-        return "int8"
-    return "fp4" if "fp4" in text else "nf4"
 
 
 def dtype(text: str) -> tuple[DType, bool]:
@@ -358,17 +281,19 @@ def optimizer(text: str) -> str:
 def attention(text: str) -> Attention:
     """The attention implementation."""
     low = text.lower()
-    if "flash" in low or "fa2" in low:
+    if re.search(r"flash|\bfa[23]?\b", low) and not re.search(r"\b(?:no|without|w/o|not)\b", low):
         return "flash_attention_2"
     return "eager" if re.search(r"eager|vanilla|\bmath\b|^none$", low) else "sdpa"
 
 
-def sharding(extras: str, num_gpus: int) -> Sharding:
+def sharding(text: str, num_gpus: int) -> Sharding:
     """How several GPUs shared the work."""
-    low = extras.lower()
+    low = text.lower()
     if num_gpus < 2:
         return "none"
-    if "fsdp" in low or "full_shard" in low:
+    if re.search(r"shard_grad_op", low):  # gradients and states are split, weights are not
+        return "zero2"
+    if re.search(r"fsdp|full_shard|hybrid_shard", low):
         return "fsdp"
     found = re.search(r"(?:zero|stage)[ _-]*([123])", low)
     return ("zero1", "zero2", "zero3")[int(found[1]) - 1] if found else "ddp"
@@ -382,7 +307,7 @@ def saved_modules(extras: str) -> tuple[str, ...]:
 
 def targets(text: str, architecture: Architecture) -> tuple[str, ...]:
     """Names of the linears with an adapter, from names or from words such as ``q v`` and ``attention``."""
-    low = re.sub(r"\(.*?\)", "", text.lower().replace(",", " ").replace("+", " "))
+    low = re.sub(r"[^\w.*-]+", " ", re.sub(r"\(.*?\)", "", text.lower()))
     words = low.split()
     if not words or "all-linear" in words or "all" in words:
         return ("all-linear",)

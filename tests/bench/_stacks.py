@@ -26,6 +26,8 @@ SCRIPTS: tuple[tuple[str, dict[str, object]], ...] = (
 # transformers changed what is kept in 4.46, 4.50 and 5.0: since which month, and with which torch of that month.
 _RELEASES = ((202410, (2, 5), (4, 46)), (202503, (2, 7), (4, 50)), (202601, (2, 10), (5, 0)))
 _UNDATED = (4, 50)
+# What was current with a version of TRL (its setup.cfg asks for it or newer).
+_TRL = (((0, 12), (4, 46)), ((0, 16), (4, 50)), ((1, 0), (5, 0)))
 
 
 def profile_for(source: str, notes: str, extras: str) -> Profile:
@@ -35,6 +37,12 @@ def profile_for(source: str, notes: str, extras: str) -> Profile:
     if "liger" in extras.lower() and not found.name.endswith("-liger"):
         # liger_kernel apply_liger_kernel_to_*: fused linear cross entropy and fused RMS norm
         found = replace(found, loss="liger", narrow_loss=(), fused_norm=True)
+    if re.search(r"\btrl\b", source.lower()) and _transformers(text) < (5, 0):
+        # trl/models/utils.py prepare_peft_model: prepare_model_for_kbit_training, then embeddings and head back to 16 bits
+        found = replace(found, norms_float32_quantized=True)
+    elif re.search(r"prepare_model_for_kbit|\bkbit\b", text) and not found.name.startswith("fms"):
+        # peft/utils/other.py prepare_model_for_kbit_training: everything that is not quantized becomes float32
+        found = replace(found, norms_float32_quantized=True, embeddings_float32_quantized=True)
     if re.search(r"chunked[_ -]?nll|fused[_ -]lm[_ -]head", text) or _chunks_by_default(text, extras):
         found = replace(found, loss="trl_fused", narrow_loss=())
     return found
@@ -76,6 +84,10 @@ def _transformers(text: str) -> tuple[int, int]:
     if torch:
         current = (int(torch[1]), int(torch[2]))
         return max(((4, 45), *(version for _, since, version in _RELEASES if current >= since)))
+    trl = re.search(r"\btrl[ =@:v-]*(\d+)\.(\d+)", text)
+    if trl:
+        version = (int(trl[1]), int(trl[2]))
+        return max(((4, 45), *(current for since, current in _TRL if version >= since)))
     if not dated:
         return _UNDATED
     month = int(dated[1]) * 100 + int(dated[2])

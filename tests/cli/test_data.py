@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,30 @@ def test_looking_needs_no_torch(dataset: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("part", ["check", "preview", "stats"])
+def test_a_terminal_without_the_letters(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        json.dumps({"Größe": "Wie groß?", "Antwort 日本": "Zwei Meter, 日本."}, ensure_ascii=False)
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tui", "data", part, str(path), "--model", DEMO],
+        capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Internal error" not in done.stderr
+
+
+def test_columns_and_format_by_hand(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"links": "What is it?", "rechts": "It is this one."}) + "\n")
+    asked = ("--mapping", "prompt=rechts,completion=links")
+    assert "[What is it?" in shown(capsys, "preview", path, "--model", DEMO, *asked)
+    assert json.loads(shown(capsys, "check", path, *asked, "--json"))["usable"] == 1
+    assert "no column" in shown(capsys, "check", path, "--mapping", "prompt=middle", code=2).lower()
+    path.write_text(json.dumps({"prompt": "Hi?", "chosen": "Yes.", "rejected": "No."}) + "\n")
+    assert "Or learn only" in shown(capsys, "check", path, "--objective", "sft", code=2)
+    found = json.loads(shown(capsys, "check", path, "--objective", "sft", "--format", "chosen", "--json"))
+    assert (found["objective"], found["usable"]) == ("sft", 1)

@@ -146,3 +146,14 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="No space left"):
         check(CheckRequest((str(path),), fix=str(tmp_path / "out.jsonl"), processes=1))
     assert [item.name for item in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "fixed.csv", "fixed.parquet", "fixed.jsonl.gz"])
+def test_a_name_that_is_not_one_for_jsonl_is_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jsonl").write_text(json.dumps({"prompt": "Hi", "completion": "Ho"}) + "\n")
+    with pytest.raises(UserError, match="JSONL"):
+        check(CheckRequest(("a.jsonl",), fix=name, processes=1))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.jsonl"]

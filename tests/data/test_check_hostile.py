@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import presets
 from engine.data.check.run import CheckRequest, check
+from engine.data.dataset import Dataset, Problem
+from engine.data.render import MOST_SHOWN, Renderer
 from engine.errors import UserError
 from tests.data.test_check_fuzz import time_limit
 
@@ -124,3 +128,27 @@ def test_very_many_broken_rows_make_a_short_report(tmp_path: Path) -> None:
     counts, text = shown(tmp_path / "a.jsonl", row("Hello") + "\n" + '{"messages": [\n' * 50_000)
     assert counts["broken json"] == 50_000
     assert len(text) < 60_000
+
+
+def test_as_deep_as_the_check_goes_the_training_goes(tmp_path: Path) -> None:
+    good = json.dumps({"prompt": "Hi", "completion": "Ho"})
+    for depth, readable in ((1000, True), (1100, False), (100_000, False)):
+        path = tmp_path / "deep.jsonl"
+        path.write_text(f'{good}\n{{"prompt":{"[" * depth}{"]" * depth},"completion":"Ho"}}\n')
+        counts, _ = shown(path, path.read_bytes())
+        assert ("nesting" in counts) is not readable
+        problem = [item for item in Dataset(path, check=False).items() if isinstance(item, Problem)]
+        assert [item.unreadable for item in problem] == [not readable]
+        assert readable or "nested too deeply" in problem[0].problem
+
+
+def test_no_room_for_the_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert "temporary file" in shown(tmp_path / "a.jsonl", row("Hello"))[1]
+
+
+def test_the_beginning_of_a_huge_row_is_shown() -> None:
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x " * 2_000_000}]
+    seen = Renderer(Path(presets.__path__[0], "demo")).xray({"messages": talk}, 128)
+    assert seen.total <= MOST_SHOWN
+    assert "only the first 1,000,000 are looked at" in seen.problems[0]

@@ -191,3 +191,12 @@ def test_preferences_labels_and_texts(tmp_path: Path) -> None:
     report = report_of(tmp_path / "text.jsonl", [{"text": "A long text."}, {"text": " "}], max_length=1000)
     assert report.usable == 1
     assert report.counts["empty text"] == 1
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
+def test_answers_marked_as_not_to_be_learnt_are_named(tmp_path: Path, mark: dict[str, Any]) -> None:
+    turns = [user("Hi"), assistant("Ho") | mark, user("And?"), assistant("So.") | {"weight": 1}]
+    report = report_of(tmp_path / "a.jsonl", [{"messages": GOOD}, {"messages": turns}])
+    assert report.usable == 2
+    (found,) = [problem for problem in report.problems if problem.kind == "unlearnt turn"]
+    assert (found.line, found.field) == (2, "turn 2")

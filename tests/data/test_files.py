@@ -135,8 +135,8 @@ def test_objects_over_several_lines_one_after_the_other(tmp_path: Path) -> None:
         ('{"a": 1}\n{"a": "b" "c": 1}\n', 2, 11, "a comma or a closing quote is missing"),
         ('{"a": 1}\n{"a": "\\q"}\n', 2, 8, "a backslash must be doubled"),
         ("{'a': 1}\n", 1, 2, "column name in double quotes"),
-        ('{"a": 1}\n' + "[" * 100_000 + "\n", 2, 1, "recursion"),
-        ('{"a": 1}\n{"a": ' + "1" * 5000 + "}\n", 2, 1, "limit"),
+        ('{"a": 1}\n' + "[" * 100_000 + "\n", 2, 1, "nested too deeply"),
+        ('{"a": 1}\n{"a": ' + "1" * 5000 + "}\n", 2, 1, "thousands of digits"),
     ],
 )
 def test_broken_json_names_line_and_column(

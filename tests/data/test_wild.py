@@ -252,7 +252,23 @@ JSON_CASES: dict[str, tuple[Any, str, str, list[tuple[str, str]]]] = {
         [("user", "Hi\n\nCREATE TABLE t"), ("assistant", "SELECT 1")],
     ),
     "intents": ({"utterance": "Hi there", "intent": "greet"}, "text_label", "sft", [("user", "Hi there"), ("assistant", "greet")]),
+    "helpsteer3": (
+        {"domain": "code", "language": "c", "context": [U], "response1": "worse", "response2": "Hello", "overall_preference": 2},
+        "two_answers", "dpo", PREFERRED,
+    ),
+    "mbpp": ({"task_id": 1, "text": "Hi", "code": "def hello():\n    return 1", "test_list": ["assert hello()"]},
+             "question_answer", "sft", [("user", "Hi"), ("assistant", "def hello():\n    return 1")]),
+    "doccano": ({"id": 1, "text": LONG, "label": ["calm"]}, "text_label", "sft", [("user", LONG), ("assistant", "calm")]),
+    "tickets": ({"Ticket ID": 1, "Subject": "s", "Description": "Hi", "Resolution": "Hello"}, "question_answer", "sft", TALK),
+    "multiwoz": (
+        {"dialogue_id": "x", "turns": [{"speaker": "USER", "utterance": "Hi"}, {"speaker": "SYSTEM", "utterance": "Hello"}]},
+        "messages", "sft", TALK,
+    ),
+    "traces": ({"inputs": {"question": "Hi"}, "outputs": {"answer": "Hello"}, "metadata": {}}, "question_answer", "sft", TALK),
+    "batch requests": ({"custom_id": "1", "body": {"model": "m", "messages": [U, A]}}, "messages", "sft", TALK),
+    "argilla records": ({"id": "1", "fields": {"prompt": "Hi", "response": "Hello"}, "responses": {}}, "question_answer", "sft", TALK),
     # Chat products
+    "open webui": ({"id": "1", "title": "t", "chat": {"title": "t", "messages": [U, A], "history": {}}}, "messages", "sft", TALK),
     "chatgpt": (CHATGPT, "chatgpt_export", "sft", TALK),
     "claude": (CLAUDE, "claude_export", "sft", TALK),
     "anthropic api": (
@@ -330,6 +346,57 @@ def test_one_message_a_row(
     assert data.reading.objective == "sft", data.reading
     assert [item.number for item in items] == numbers, items
     assert items[0].form.spoken() == spoken
+
+
+def test_preferences_of_which_some_are_below_zero(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "Hi", "response1": "one", "response2": "two", "overall_preference": strength}
+        for strength in (-3, 1, 0)
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data, items = only(tmp_path / "x.jsonl")
+    assert data.reading.shape == "two_answers"
+    assert [item.form.spoken()[1:] for item in items[:2]] == [
+        [("chosen", "one"), ("rejected", "two")], [("chosen", "two"), ("rejected", "one")]
+    ]  # fmt: skip
+    assert "a tie" in items[2].problem
+
+
+def test_telegrams_export_of_a_whole_account(tmp_path: Path) -> None:
+    chats = [
+        {"id": chat, "type": "personal_chat", "messages": [
+            {"id": n, "date": f"2023-01-01T10:00:0{n}", "from": who, "text": text}
+            for n, (who, text) in enumerate([("Ann", "Hi"), ("My Bot", "Hello")])
+        ]}
+        for chat in (1, 2)
+    ]  # fmt: skip
+    (tmp_path / "result.json").write_text(json.dumps({"about": "x", "chats": {"about": "y", "list": chats}}))
+    data, items = only(tmp_path / "result.json")
+    assert data.reading.shape == "chat_log"
+    assert [item.form.spoken() for item in items] == [TALK, TALK]
+
+
+def test_a_spreadsheet_saved_as_unicode_text(tmp_path: Path) -> None:
+    text = "Question\tAnswer\r\nHi\tHello\r\nHi\tHello\r\n"
+    (tmp_path / "faq.txt").write_bytes(text.encode("utf-16"))
+    data, items = only(tmp_path / "faq.txt")
+    assert data.reading.shape == "question_answer"
+    assert [item.form.spoken() for item in items] == [TALK, TALK]
+    (tmp_path / "prose.txt").write_text("One.\n\tTwo begins with a tab.\nThree.\n")
+    assert only(tmp_path / "prose.txt")[0].reading.shape == "text"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS"),
+        ("<!DOCTYPE html><html>404</html>", "web page"),
+    ],
+)
+def test_what_came_instead_of_the_dataset(tmp_path: Path, content: str, what: str) -> None:
+    (tmp_path / "x.jsonl").write_text(content)
+    with pytest.raises(UserError, match=what):
+        Dataset(tmp_path / "x.jsonl")
 
 
 def test_squad_as_it_is_published(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_out_of_memory_at_the_first_step_at_a_later_one_and_in_evaluation(broken
     assert "batch 4 → 1, accumulation 1 → 4" in finetui("runs").stdout
 
 
-@pytest.mark.xdist_group("faults-memory")
+@pytest.mark.xdist_group("faults-numbers")
 def test_weights_that_become_nan_are_never_saved_and_the_run_goes_back(broken: Any) -> None:
     broken({"kind": "nan", "step": 7, "above": 0.001})  # the recipe's rate is 0.002
     run = start("nan", *OPTIONS, "--on_nan", "restore")
@@ -231,6 +231,20 @@ def test_kill_9_at_twenty_random_moments_is_bit_exact(tmp_path_factory: pytest.T
     assert wait_for_end(run)["state"] == "finished", (seed, run.log.read_text()[-3000:])
     assert not [event for event in told(run, "warning") if "damaged" in event["words"]], seed
     same_result(run, reference)
+
+
+@pytest.mark.thorough
+def test_a_run_that_died_after_its_last_step_trains_no_step_more(
+    undisturbed: RunDir, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken({"kind": "killed_at_the_end"})
+    run = start("late", *OPTIONS)
+    assert wait_for_end(run)["signal"] == "SIGKILL"
+    assert max(losses(run)) == STEPS
+    monkeypatch.delenv("FAULTS")
+    assert finetui("resume", "late", "--detach").returncode == 0
+    assert wait_for_end(run)["state"] == "finished", run.log.read_text()[-3000:]
+    same_result(run, undisturbed)
 
 
 @pytest.mark.thorough

@@ -15,6 +15,8 @@ TWO = (
     "10",
     "--eval_steps",
     "100",
+    "--group_by_length",
+    "false",  # a split model has it on by itself, and then the rows come in another order
 )
 
 

@@ -13,8 +13,20 @@ from hypothesis import strategies as st
 
 from engine.errors import UserError
 from engine.fit.profiles import names
+from tests.bench._methods import kind_of, not_offered, quantization
 from tests.bench._models import find_architecture
-from tests.bench._rows import Case, Skip, dtype, kind_of, measured_bytes, optimizer, read, sequence_length
+from tests.bench._rows import (
+    Case,
+    Skip,
+    attention,
+    card_of,
+    checkpoints,
+    dtype,
+    measured_bytes,
+    optimizer,
+    read,
+    sequence_length,
+)
 from tests.bench._stacks import profile_for
 from tests.bench.vram_accuracy import arithmetic, main, score
 
@@ -180,6 +192,82 @@ def test_units_lengths_formats_and_methods() -> None:
     assert [optimizer(text) for text in ("Paged AdamW 8-bit", "AdamW fused", "adamw_torch_4bit", "Lion")] == [
         "paged_adamw_8bit", "adamw_torch_fused", "adamw_torch_4bit", "lion_32bit",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "held"),
+    [
+        ("LLM.int8() LoRA", "qlora", "int8"), ("lora8bit", "qlora", "int8"), ("QLoRA r=8", "qlora", "nf4"),
+        ("QLoRA rank 8, fp4", "qlora", "fp4"), ("4-bit", "qlora", "nf4"), ("FSDP-QLoRA", "qlora", "nf4"),
+        ("QLoRA 4bit + gradient checkpointing", "qlora", "nf4"), ("LoRA, all linear layers", "lora", "none"),
+        ("LoRA + FSDP", "lora", "none"), ("lora rank 64", "lora", "none"), ("full parameter finetune (AMP)", "full", "none"),
+        ("full, fsdp", "full", "none"), ("continued pretraining", "full", "none"), ("SFT", "full", "none"),
+        ("adapter_v2", None, "none"), ("LoRA-XS", None, "none"), ("MoRA", None, "none"), ("prompt tuning", None, "none"),
+        ("linear", None, "none"),
+    ],
+)  # fmt: skip
+def test_methods_in_many_words(method: str, kind: str | None, held: str) -> None:
+    assert kind_of(method) == kind
+    assert quantization(method, method.lower()) == held
+    assert (not_offered(method, "", "", "") is None) == (kind is not None)
+
+
+def test_only_what_finetui_does_not_have_is_left_out() -> None:
+    assert not_offered("lora", "", "adamw", "a generalisation study of camels, no offload") is None
+    assert not_offered("lora", "", "", "", "activation offloading, cpu offload") is not None
+    assert not_offered("full", "", "DeepSpeedCPUAdam", "") is not None
+    assert not_offered("full", "", "CAME", "") == "method not offered: came"
+    assert "without sharding" in str(not_offered("lora", "device_map=auto", "", ""))
+
+
+def told(**cells: str) -> Case:
+    found = read(
+        {"model": "meta-llama/Llama-3.1-8B", "batch": "1", "seq_len": "512", "peak_gib_or_gb": "9"} | cells
+    )
+    assert isinstance(found, Case)
+    return found
+
+
+def test_how_gpus_share_a_model_is_read_wherever_it_is_said() -> None:
+    assert told(method="full", num_gpus="8", notes="FSDP full shard").setup.sharding == "fsdp"
+    assert told(method="full, DeepSpeed ZeRO-3", gpu="4x H100").setup.sharding == "zero3"
+    assert told(method="full", num_gpus="8", extras="SHARD_GRAD_OP").setup.sharding == "zero2"
+    assert told(method="full", num_gpus="8", notes="2024").setup.sharding == "ddp"
+    card = card_of("8xH100")
+    assert card is not None
+    assert card.name == "H100 80GB"
+
+
+def test_zero_keeps_a_part_of_the_states_on_each_gpu() -> None:
+    two, eight = (arithmetic(told(method="full", num_gpus=number, extras="ZeRO-2")) for number in ("2", "8"))
+    states = 12 * 8.03e9
+    assert two.reserved.p50 - eight.reserved.p50 == pytest.approx(states / 2 - states / 8, rel=0.02)
+    assert eight.reserved.p50 < 1.1 * eight.allocated.p50
+
+
+def test_float16_and_llama_factory_train_float32_weights() -> None:
+    assert told(method="full", dtype="fp16").setup.dtype == "float32"
+    assert told(method="lora", dtype="fp16").setup.dtype == "float16"
+    assert told(method="full", dtype="bf16", source="hiyouga/LLaMA-Factory").setup.dtype == "float32"
+    assert told(method="full", dtype="pure bf16", source="hiyouga/LLaMA-Factory").setup.dtype == "bfloat16"
+
+
+def test_trl_says_which_transformers_and_prepares_quantized_models() -> None:
+    assert profile_for("trl 0.9 docs", "", "").name == "hf-4.45"
+    assert profile_for("trl 1.2 docs", "", "").name == "hf-5"
+    assert profile_for("huggingface/trl", "trl 0.13", "").norms_float32_quantized
+    assert not profile_for("huggingface/trl", "trl 0.13", "").embeddings_float32_quantized
+    assert profile_for("a notebook", "prepare_model_for_kbit_training", "").embeddings_float32_quantized
+
+
+def test_cells_that_say_no() -> None:
+    assert [checkpoints(text, "") for text in ("n", "?", "N/A", "none", "on", "unsloth")] == [False] * 4 + [
+        True
+    ] * 2
+    assert [attention(text) for text in ("FA3", "no flash", "without flash attention", "math")] == [
+        "flash_attention_2", "sdpa", "sdpa", "eager",
+    ]  # fmt: skip
+    assert told(target_modules="['q_proj','v_proj']").setup.lora_targets == ("q_proj", "v_proj")
 
 
 @given(st.dictionaries(st.sampled_from(COLUMNS.split(",")), st.text(max_size=30)))

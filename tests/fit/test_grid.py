@@ -50,7 +50,7 @@ def test_needs_grow_with_the_size_and_shrink_with_the_bits() -> None:
 
 
 @pytest.mark.parametrize(("name", "free"), [("RTX 4090", 23), ("RTX 3060", 11), ("T4", 14)])
-def test_the_longest_text_fits_and_is_about_what_halving_finds(name: str, free: int) -> None:
+def test_the_longest_text_fits_and_is_what_the_verb_says(name: str, free: int) -> None:
     card = find_card(name)
     for row in grid.what_fits(free * GIB, card).rows:
         architecture = architecture_of(row.size.model)
@@ -58,11 +58,9 @@ def test_the_longest_text_fits_and_is_about_what_halving_finds(name: str, free: 
         if row.best:
             assert row.longest >= grid.LENGTH
         if row.longest:
-            assert grid.need(architecture, method, card, row.longest).smi.p95 <= free * GIB
-        setup = grid.setup_of_cell(architecture, method, card, grid.LENGTH)
-        # The need has small steps back where the allocator packs better, and the two may stop at different ones.
-        slowly = longest_that_fits(architecture, setup, free * GIB, card)
-        assert 0.6 * slowly - 256 <= row.longest <= 1.2 * slowly
+            assert grid.cell(architecture, method, free * GIB, card, row.longest).verdict == "fits"
+        setup = grid.setup_of_cell(architecture, method, card, 512)
+        assert longest_that_fits(architecture, setup, free * GIB, card) == row.longest
 
 
 def test_other_lengths_change_the_verdicts() -> None:

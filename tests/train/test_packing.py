@@ -129,3 +129,30 @@ def test_a_model_that_mixes_rows_is_trained_without_packing(
     found = trainer_of(config_of(packing=True), tmp_path)
     assert found.collator.layout == "padded"
     assert found.group_by_length
+
+
+def test_what_is_chosen_and_why() -> None:
+    from dataclasses import replace
+
+    from engine.config.draft import DEMO
+    from engine.config.resolve_layout import choose_grouping, choose_packing
+    from engine.fit.architecture import from_folder
+
+    demo = from_folder(DEMO)
+    assert choose_packing(demo, "sdpa", split=False).value
+    hybrid = choose_packing(replace(demo, linear_attention_layers=3), "sdpa", split=False)
+    assert not hybrid.value
+    assert "3 layers" in hybrid.reason
+    assert not choose_packing(demo, "sdpa", split=True).value
+    assert choose_grouping(packing=False).value
+    assert not choose_grouping(packing=True).value
+
+
+def test_packing_is_refused_where_it_means_nothing() -> None:
+    from pydantic import ValidationError
+
+    from engine.config.schema import RunConfig
+
+    given = {"model": {"model_name_or_path": "m"}, "data": {"train": ["d.jsonl"]}}
+    with pytest.raises(ValidationError, match="packing is for sft and cpt"):
+        RunConfig.model_validate(given | {"method": {"objective": "dpo"}, "training": {"packing": True}})

@@ -90,6 +90,14 @@ async def test_a_small_card_says_why_it_does_not_follow_the_guides_table(
         assert "The guides' table says 6.1 GB" in screens.one_line
 
 
+async def test_a_tiny_card_is_not_told_that_a_larger_model_fits_too(computer: dict[str, Machine]) -> None:
+    computer["machine"] = machine(replace(CARD, name="NVIDIA GeForce GTX 1050", memory_free=int(1.2 * GIB)))
+    async with running() as screens:
+        await at_machine(screens)
+        assert "Even Qwen3-0.6B with QLoRA 4-bit needs up to" in screens.text
+        assert "fits too" not in screens.text
+
+
 @pytest.mark.parametrize("size", [(60, 16), (50, 20)])
 async def test_a_narrow_screen_has_the_whole_table(
     computer: dict[str, Machine], size: tuple[int, int]

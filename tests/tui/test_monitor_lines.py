@@ -338,7 +338,7 @@ def test_samples_wait_for_their_second_answer() -> None:
     shown = text(sample_rows(model))
     assert "question    Who?" in shown
     assert "before      (nothing)" in shown
-    assert "comes when training is done" in shown
+    assert "comes while it trains" in shown
 
 
 def result(*events: dict[str, Any], run: RunDir | None = None) -> str:

@@ -253,6 +253,8 @@ class MonitorModel:
             sample.before = text
         else:
             step = int(finite(event.get("step")) or 0)
+            if sample.before is None and event.get("base_text") is not None:
+                sample.before = printable(event["base_text"], newlines=True)
             sample.now, sample.when = text, "after" if event.get("when") == "after" else f"step {step}"
 
     def _memory(self, event: Event, seconds: float) -> None:

@@ -11,7 +11,7 @@ def sample_rows(model: MonitorModel) -> list[Row]:
     if not model.samples:
         return [
             ((
-                "No samples yet. A run asks the questions under watch: sample_prompts in run.yaml before and after training.",
+                "No samples yet. A run asks the questions under watch: sample_prompts in run.yaml before, while and after it trains.",
                 "$muted",
             ),)
         ]  # fmt: skip
@@ -20,7 +20,7 @@ def sample_rows(model: MonitorModel) -> list[Row]:
         rows.append(_labelled("question", sample.prompt, "bold"))
         rows.append(_labelled("before", _answer(sample.before)))
         if sample.now is None:
-            rows.append(_labelled("now", "comes when training is done", "$muted"))
+            rows.append(_labelled("now", "comes while it trains", "$muted"))
         else:
             rows.append(_labelled(sample.when, _answer(sample.now), "$success"))
         rows.append(())

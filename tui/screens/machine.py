@@ -319,7 +319,10 @@ def _suggestion(target: Target, found: FitReport, width: int) -> list[Content]:
         ),
         hanging(" ", "", found.suggestion.reason, width),
     ]
-    larger = next((one for one in found.suggestion.alternatives if one.params_b > best.params_b), None)
+    alternatives = found.suggestion.alternatives
+    larger = next(
+        (one for one in alternatives if one.params_b > best.params_b and one.verdict == "fits"), None
+    )
     if larger is not None:
         words = f"{larger.model_id.rpartition('/')[2]} with {larger.method} fits too: knows more, learns more slowly."
         lines.append(hanging(" ", "", words, width))

@@ -95,7 +95,8 @@ Training is a program of its own. It goes on when you close this window."""
         memory.update(_memory(self._plan, width, short=self.has_class("-low")))
         memory.display = bool(fit or self._plan.fit_unknown)
         bar.show(fit.prediction if fit else None, fit.free if fit else 0)
-        lines = self._plan.budget.lines() if self._plan.budget is not None else []
+        inside = max(40, width - 4)  # of the box, beside its scroll bar
+        lines = self._plan.budget.lines(min(inside, 100)) if self._plan.budget is not None else []
         budget.update(stack(*(printable(line, 200) for line in lines), ""))
         budget.display = bool(lines)
         self.query_one("#yaml-text", Static).update(yaml_content(self._plan.yaml))

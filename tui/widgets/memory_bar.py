@@ -17,6 +17,7 @@ GROUPS = {
     "gathered weights of the layer at work": "model",
     "weights being quantized": "loading",
     "weights on their way": "loading",
+    "weights of the model to compare with": "model",
     "adapters": "adapters",
     "16-bit copies of adapters": "adapters",
     "gradients": "gradients",

@@ -54,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "refused": Kind("row is skipped", "rows the chat template refuses", "Change the rows, or use another template."),
     "no room": Kind("row is skipped", "the question leaves no room for the answer", "Raise max_length, or shorten the question: nothing of the answer would be learnt."),
     "odd turn": Kind("worth a look", "empty turns in rows that are used all the same", "Fill in the words; --fix drops empty turns.", True),
+    "unlearnt turn": Kind("worth a look", "answers marked as not to be learnt", "The mark (weight 0, train false) is not followed: the answer is learnt. Leave such conversations out, or shorten them."),
     "western text": Kind("worth a look", "text in Windows-1252 instead of UTF-8", "It is read as such. --fix writes it as UTF-8, the usual encoding.", True),
     "byte order mark": Kind("worth a look", "a byte order mark", "Harmless; --fix removes it.", True),
     "escape sequence": Kind("worth a look", "terminal escape sequences", "The model would learn to write them; --fix removes them.", True),

@@ -7,13 +7,18 @@ are in the training and in the evaluation data.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from string import ascii_letters
 from types import TracebackType
 from typing import IO
+
+from engine.display import printable
+from engine.errors import UserError
 
 NONE = bytes(8)
 """The hash of a text too short to be compared."""
@@ -44,11 +49,25 @@ def question_hash(text: str) -> bytes:
     return blake2b(words, digest_size=8).digest() if len(words) >= 12 else NONE
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """A full disk, or no folder for temporary files, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The check cannot write its temporary file: {os.strerror(error.errno or 0)}.",
+            printable(tempfile.tempdir or "the folder for temporary files", 300),
+            f"Free some space there ({RECORD * 8} bytes a row are needed), or set TMPDIR to another folder.",
+        ) from None
+
+
 class FingerprintLog:
     """Hashes of all rows of a dataset, in order, in a temporary file."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="finetui-check-")  # noqa: SIM115 - closed with the log
+        with _told():
+            self._file: IO[bytes] = tempfile.TemporaryFile(prefix="finetui-check-")  # noqa: SIM115 - closed with the log
         self.rows = 0
 
     def __enter__(self) -> FingerprintLog:
@@ -57,7 +76,8 @@ class FingerprintLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take is of no use any more
+            self._file.close()
 
     def add(self, records: array[int]) -> None:
         """Append rows.
@@ -65,7 +85,9 @@ class FingerprintLog:
         Args:
             records: `RECORD` unsigned 64-bit numbers a row.
         """
-        records.tofile(self._file)
+        with _told():
+            records.tofile(self._file)
+            self._file.flush()
         self.rows += len(records) // RECORD
 
     def repeated(self, column: int, seen_before: FingerprintLog | None = None) -> Iterator[tuple[int, int]]:

@@ -19,9 +19,10 @@ from engine.data.check.fingerprints import RECORD, FingerprintLog, exact_hash
 from engine.data.check.opening import Opened
 from engine.data.check.repair_json import repaired_values
 from engine.data.check.repair_rows import repaired_row
-from engine.data.files import RowSource
+from engine.data.files import JSON_SUFFIXES, SUFFIXES, RowSource
+from engine.data.json_rows import damage_of
 from engine.data.reading import Damage, Progress, as_row
-from engine.data.streams import lines
+from engine.data.streams import COMPRESSED, lines
 from engine.display import printable
 from engine.errors import UserError
 
@@ -51,8 +52,15 @@ def refuse_existing(out: Path) -> Path:
     """The file beside `out` for rows that cannot be repaired.
 
     Raises:
-        UserError: One of the two exists, or their folder does not.
+        UserError: One of the two exists, or their folder does not, or the name is not one for JSONL.
     """
+    ending = out.suffix.lower()
+    if not out.name or (ending in (*SUFFIXES, *COMPRESSED) and ending not in JSON_SUFFIXES):
+        raise UserError(
+            "The repaired dataset is a JSONL file, so its name must be that of one.",
+            printable(out, 300),
+            "Give a name such as repaired.jsonl.",
+        )
     rejected = out.with_name(f"{out.name.removesuffix('.jsonl')}.rejected.jsonl")
     for file in (out, rejected):
         if os.path.lexists(file):
@@ -173,11 +181,11 @@ def _repaired_lines(
             text = _reread(text, number, changes)
         try:
             value = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError):
             values = repaired_values(text)
             if values is None:
-                reason = getattr(error, "msg", None) or str(error).partition(":")[0]
-                yield number, Damage(f"not valid JSON: {reason}", text.rstrip("\r\n"))
+                line = text.rstrip("\r\n")
+                yield number, Damage(damage_of(line).problem, line)
                 continue
             for repaired, words in values:
                 for word in words:

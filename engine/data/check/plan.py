@@ -153,7 +153,12 @@ def _quick_turns(turns: Any) -> Words | None:
         if type(text) is not str or not text or text.isspace():
             return None
     for turn in turns:
-        if len(turn) > 2 and (turn.get("tool_calls") or turn.get("function_call")):
+        if len(turn) > 2 and (
+            turn.get("tool_calls")
+            or turn.get("function_call")
+            or turn.get("weight") == 0
+            or turn.get("train") is False
+        ):
             return None
     return speakers, texts
 

@@ -17,6 +17,9 @@ from engine.data.check.text_problems import text_problems
 from engine.data.reading import Damage
 from engine.display import printable
 
+_HARMLESS = {"empty turn": "odd turn", "unlearnt turn": "unlearnt turn"}
+"""Problems of a turn that leave the row usable, and what they are called then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -141,8 +144,8 @@ class RowChecker:
             self._add("nesting", line, "", "lists or objects are nested hundreds deep")
             return None
         for kind, where, what in self._plan.problems(row, None):
-            if kind == "empty turn":
-                self._add("odd turn", line, where, what)
+            if kind in _HARMLESS:
+                self._add(_HARMLESS[kind], line, where, what)
         return words
 
     def _questions(self, speakers: Sequence[str], texts: Sequence[str]) -> str:

@@ -56,6 +56,8 @@ def turn_problems(turns: Any, column: str) -> Iterator[Problem]:
             yield "unknown role", where, f"the role is '{printable(speaker, 30)}'"
         else:
             roles.append("assistant" if role == "call" else role)
+            if roles[-1] == "assistant" and (turn.get("weight") == 0 or turn.get("train") is False):
+                yield "unlearnt turn", where, "the answer is marked as not to be learnt, but is learnt"
         yield from _content_problems(turn, where)
     if len(roles) == len(turns):
         yield from _order_problems(roles)

@@ -65,9 +65,9 @@ def _is_sharegpt(value: Any) -> bool:
 def _normalise(row: Mapping[str, Any], mapping: Mapped) -> list[Form]:
     made = conversation(
         row.get(mapping["messages"]) if mapping["messages"] in row else cell(row, mapping, "messages"),
-        row.get(mapping["system"]) if "system" in mapping else None,
-        row.get(mapping["tools"]) if "tools" in mapping else None,
-        row.get(mapping["images"]) if "images" in mapping else None,
+        cell(row, mapping, "system"),
+        cell(row, mapping, "tools"),
+        cell(row, mapping, "images"),
     )
     return [made]
 

@@ -25,7 +25,7 @@ from engine.display import printable
 
 _WEAK_PROMPTS = {
     "title", "content", "text", "context", "document", "source", "article", "ticket", "goal", "statement", "post",
-    "scenario", "utterance", "dialogue", "src", "front", "task", "customer",
+    "scenario", "utterance", "dialogue", "src", "front", "task", "customer", "description",
 }  # fmt: skip
 _WEAK_ANSWERS = {
     "text",
@@ -39,6 +39,7 @@ _WEAK_ANSWERS = {
     "sql",
     "translation",
 }
+_PROGRAM = 15  # characters
 _EXTRAS = ("input", "context", "passage", "eingabe")
 _WORDS_BETWEEN = ("prompt", "completion")
 
@@ -63,7 +64,10 @@ def _detect(sample: Sample) -> Iterator[Candidate]:
         names = {column: name for name, column in sample.columns.items()}
         if {names[prompt], names[answer]} == set(_WORDS_BETWEEN):
             return  # its own shape
-        confidence = 0.95 - 0.08 * (names[prompt] in _WEAK_PROMPTS) - 0.15 * (names[answer] in _WEAK_ANSWERS)
+        # A task and the program that does it, as in MBPP; a short code is a word of some list.
+        program = names[answer] == "code" and sample.mean_length(answer) >= _PROGRAM
+        weak_answer = names[answer] in _WEAK_ANSWERS and not program
+        confidence = 0.95 - 0.08 * (names[prompt] in _WEAK_PROMPTS) - 0.15 * weak_answer
         yield _pair(sample, prompt, answer, confidence)
         return
     asked = sample.column(PROMPTS, sample.is_text) or sample.prompt_like()

@@ -30,6 +30,8 @@ _WINNERS = (
     "winner", "preference", "better_response_id", "choice", "preferred", "label", "labels", "best", "selected",
     "overall_preference", "human_preference", "chosen", "ranking",
 )  # fmt: skip
+_SIGNED = ("overall_preference", "preference_strength")
+"""Columns with how much better the second answer is; less than zero where the first one is, as in HelpSteer."""
 _LISTS = (
     "completions",
     "responses",
@@ -68,6 +70,8 @@ def _detect_two(sample: Sample) -> Iterator[Candidate]:
         scores = [sample.columns.get(f"score_{end}".lower()) for end in (first, second)]
         if scores[0] is not None and scores[1] is not None:  # numbers leave no doubt which side a label means
             used |= {"first_score": scores[0], "second_score": scores[1]}
+        elif strength := sample.column(_SIGNED, lambda name: _is_signed(sample, name)):
+            used["strength"] = strength
         elif winner is not None:
             used["winner"] = winner
         else:
@@ -78,6 +82,11 @@ def _detect_two(sample: Sample) -> Iterator[Candidate]:
         shown = f"{printable(one, 40)} and {printable(two, 40)}"
         yield Candidate(used, 0.97, f"{shown} are two answers, and another column says which is better.")
         return
+
+
+def _is_signed(sample: Sample, column: str) -> bool:
+    numbers = [_number(value) for value in sample.values(column)]
+    return None not in numbers and any(number < 0 for number in numbers if number is not None)
 
 
 def _side(value: Any) -> int | None:
@@ -102,7 +111,10 @@ def _two(row: Mapping[str, Any], mapping: Mapped) -> list[Form]:
         if mapping["first"][-1] == "1" and mapping["second"][-1] == "2" and side in (1, 2):
             side -= 1
     else:
-        scores = [_number(cell(row, mapping, name)) for name in ("first_score", "second_score")]
+        if "strength" in mapping:
+            scores = [0.0, _number(cell(row, mapping, "strength"))]
+        else:
+            scores = [_number(cell(row, mapping, name)) for name in ("first_score", "second_score")]
         if scores[0] is None or scores[1] is None:
             side = None
         else:
@@ -216,7 +228,7 @@ def _number(value: Any) -> float | None:
 SHAPES = (
     Shape(
         "two_answers", "two answers and which one is better", Preference, ("first", "second"), _detect_two, _two,
-        ("prompt", "winner", "first_score", "second_score", "system"),
+        ("prompt", "winner", "strength", "first_score", "second_score", "system"),
     ),
     Shape(
         "ranked_answers", "several answers with scores", Preference, ("answers",), _detect_many, _many,

@@ -111,19 +111,25 @@ def _detect_label(sample: Sample) -> Iterator[Candidate]:
     label = sample.column(_CLASSES)
     if column is None or label is None or label == column:
         return
-    values = [str(value) for value in sample.values(label) if isinstance(value, str | int | bool)]
+    found = [_only_one(value) for value in sample.values(label)]
+    values = [str(value) for value in found if isinstance(value, str | int | bool)]
     few = values and len(set(values)) <= max(20, len(values) // 3) and max(map(len, values)) <= 40
     if few:
-        named = sample.is_text(label)
+        named = sample.is_text(label) or any(isinstance(value, str) for value in found)
         yield Candidate(
             {"prompt": column, "completion": label}, 0.86 if named and sample.mean_length(column) < _DOCUMENT else 0.5,
             f"The column {printable(label, 40)} sorts the texts into {len(set(values))} classes.",
         )  # fmt: skip
 
 
+def _only_one(value: Any) -> Any:
+    """The label, also where it is the only one of a list, as doccano writes it."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 def _label(row: Mapping[str, Any], mapping: Mapped) -> list[Form]:
     text = text_of(cell(row, mapping, "prompt"), mapping["prompt"])
-    label = text_of(cell(row, mapping, "completion"), mapping["completion"])
+    label = text_of(_only_one(cell(row, mapping, "completion")), mapping["completion"])
     if not text.strip() or not label.strip():
         raise RowProblemError(f"empty {printable(mapping['completion' if text.strip() else 'prompt'], 40)}")
     return [Conversation([user(text), assistant(label)])]

@@ -204,6 +204,8 @@ def _thinking(renderer: Renderer) -> Check:
         return Check("thinking", "note", "Answers with thinking are refused.")
     if FIRST_THOUGHT in learnt:
         words = "Thinking is learnt in every answer."
+        if FIRST_THOUGHT not in renderer.render(WITH_THOUGHTS):
+            words += " When the model is used, its template drops that of earlier answers."
     elif LAST_THOUGHT in learnt:
         words = (
             "Thinking is learnt in the last answer and dropped from those before, as when the model is used."

@@ -300,6 +300,10 @@ def _refuse(setup: TrainSetup) -> None:
             "depends on how fast the cards exchange it.",
         ),
         (
+            setup.reference,
+            "A run that compares with a second, frozen model is not simulated: the simulated step has one model.",
+        ),
+        (
             setup.compiled,
             "A compiled model cannot be simulated on a CPU: the compiler decides for the card what it keeps.",
         ),

@@ -29,7 +29,7 @@ from engine.run import atomic, changes
 from engine.run.changes import Change
 from engine.run.layout import RunDir
 from engine.train.heal.agree import strongest
-from engine.train.heal.recover import Restart
+from engine.train.heal.recover import Restart, this_attempt
 from engine.train.recorder import Recorder
 
 STEPS = 2
@@ -122,7 +122,7 @@ class Probe(TrainerCallback):
             "added up, so the rows of a step stay the same and it is faster."
         )
         before = dict(zip(keys, (batch, accumulation), strict=True))
-        changes.propose(self.run, Change("room for more", words, self.recorder.attempt, 0, before, after))
+        changes.propose(self.run, Change("room for more", words, this_attempt(self.run), 0, before, after))
         raise Restart
 
 

@@ -75,7 +75,7 @@ def _after_out_of_memory(run: RunDir, recorder: Recorder, error: Exception) -> N
             _help(run, config),
         ) from error
     if what == "saving" or recorder.phase_name == "saving":
-        _fresh(run, recorder, Change("out of memory", "Out of memory while saving.", recorder.attempt, step))
+        _fresh(run, recorder, Change("out of memory", "Out of memory while saving.", this_attempt(run), step))
     rung = lighter(config, what == "evaluating")
     if rung is None:
         raise UserError(
@@ -85,7 +85,7 @@ def _after_out_of_memory(run: RunDir, recorder: Recorder, error: Exception) -> N
         ) from error
     during = f"while evaluating {when}" if what == "evaluating" else when
     words = f"Out of memory {during}. From here on {rung.words}."
-    _ask(run, Change("out of memory", words, recorder.attempt, step, rung.before, rung.after), error)
+    _ask(run, Change("out of memory", words, this_attempt(run), step, rung.before, rung.after), error)
 
 
 def _after_broken_loss(run: RunDir, recorder: Recorder, found: Broken) -> None:
@@ -105,7 +105,7 @@ def _after_broken_loss(run: RunDir, recorder: Recorder, found: Broken) -> None:
         )
     before, after, words = _gentler(config)
     change = Change(
-        found.why, f"{found.words} Back to {back}, {words}.", recorder.attempt, found.since, before, after
+        found.why, f"{found.words} Back to {back}, {words}.", this_attempt(run), found.since, before, after
     )
     _ask(run, change, None)
 
@@ -142,7 +142,7 @@ def _gentler(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
 
 def _after_full_disk(run: RunDir, recorder: Recorder, error: Exception) -> None:
     change = Change(
-        "disk full", "The disk was full while saving; starting again.", recorder.attempt, last_step(run)
+        "disk full", "The disk was full while saving; starting again.", this_attempt(run), last_step(run)
     )
     if doing(error) == "saving":
         _fresh(run, recorder, change)
@@ -181,6 +181,11 @@ def last_step(run: RunDir) -> int:
     """The last step that was logged."""
     steps = (whole(event.get("step")) for event in reversed(tail_events(run.events)))
     return next((step for step in steps if step is not None), 0)
+
+
+def this_attempt(run: RunDir) -> int:
+    """The attempt that goes on. Only the first of several processes counts them, so it is read from what that one wrote."""
+    return max((whole(event.get("attempt")) or 0 for event in tail_events(run.events)), default=1)
 
 
 def what_is_asked(config: RunConfig) -> str:
