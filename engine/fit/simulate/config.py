@@ -33,6 +33,9 @@ def config_of(architecture: Architecture) -> dict[str, Any]:
     if architecture.model_type == "opt":
         config["ffn_dim"] = architecture.intermediate
         config["word_embed_proj_dim"] = architecture.hidden
+    if architecture.model_type == "falcon" and architecture.kv_heads > 1:
+        # configuration_falcon.py: with one key head for all, the older decoder is meant, which is the default.
+        config |= {"new_decoder_architecture": True, "num_kv_heads": architecture.kv_heads}
     if architecture.max_length:
         config["max_position_embeddings"] = architecture.max_length
     if architecture.sliding_window:
