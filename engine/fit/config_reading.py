@@ -54,6 +54,9 @@ def from_config(config: Mapping[str, Any], name: str) -> Architecture:
         family = Family("latent") if positive(facts.get("kv_lora_rank")) else Family()
         unsure.append(f"architecture '{printable(model_type, 40)}' is treated like Llama")
         spread += UNKNOWN
+    if family.layout == "falcon" and facts.get("new_decoder_architecture"):
+        # modeling_falcon.py FalconDecoderLayer: a norm each for attention and feed-forward, unless it says one.
+        family = replace(family, norms=positive(facts.get("num_ln_in_parallel_attn")) or 2)
     if model_type in UNFAMILIAR:
         unsure.append(f"'{printable(model_type, 40)}' has layers that are no attention")
         spread += UNFAMILIAR_LAYERS

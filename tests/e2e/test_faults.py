@@ -44,7 +44,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
     return breaks
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """The same run, left alone."""
     with pytest.MonkeyPatch.context() as patch:

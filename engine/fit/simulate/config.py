@@ -35,7 +35,11 @@ def config_of(architecture: Architecture) -> dict[str, Any]:
         config["word_embed_proj_dim"] = architecture.hidden
     if architecture.model_type == "falcon" and architecture.kv_heads > 1:
         # configuration_falcon.py: with one key head for all, the older decoder is meant, which is the default.
-        config |= {"new_decoder_architecture": True, "num_kv_heads": architecture.kv_heads}
+        config |= {
+            "new_decoder_architecture": True,
+            "num_kv_heads": architecture.kv_heads,
+            "num_ln_in_parallel_attn": architecture.norms_per_layer,
+        }
     if architecture.max_length:
         config["max_position_embeddings"] = architecture.max_length
     if architecture.sliding_window:
