@@ -16,7 +16,7 @@ VERBS = {
     "demo": "train the embedded tiny model, about a minute, no network needed",
     "fit": "predict the GPU memory of a run before it starts",
     "hub": "find, check and download models and datasets of the Hugging Face Hub",
-    "data": "check and repair a dataset, count its tokens, see a row as the model does",
+    "data": "check, repair and count a dataset; see a row as the model does",
     "doctor": "check GPU, driver, libraries, memory and disks",
     "train": "start the run that a run.yaml describes",
     "sweep": "try several values of a setting, one run after the other",
@@ -31,9 +31,7 @@ VERBS = {
 # Opens a screen: (screen name, run name) -> exit code. Given by the viewer, so that this package needs no textual.
 Screen = Callable[[str, str | None], int]
 
-EXIT_CODES = (
-    "Exit codes: 0 done, 1 internal error or the trainer died, 2 something you can put right, 3 stopped."
-)
+EXIT_CODES = "Exit codes: 0 done, 1 internal error, 2 something you can put right, 3 stopped."
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,12 +84,12 @@ def overview() -> str:
     """What ``finetui --help`` prints."""
     verbs = "\n".join(f"  {name:<8} {text}" for name, text in VERBS.items())
     return (
-        "usage: finetui [VERB] [options]\n\n"
+        "usage: finetui [VERB] [options]\n"
         "Fine-tune language models from the terminal. Without a verb: the wizard.\n\n"
         f"Verbs:\n{verbs}\n\n"
         "Help for one verb: finetui VERB --help        Version: finetui --version\n"
         "Start here:        finetui demo\n\n"
-        f"Runs live in FINETUI_HOME (see finetui doctor). {EXIT_CODES}"
+        f"Runs live in FINETUI_HOME (see finetui doctor).\n{EXIT_CODES}"
     )
 
 

@@ -69,6 +69,8 @@ def real_step(config: Mapping[str, Any], setup: TrainSetup, folder: Path) -> lis
                 "max_steps": MEASURED_STEP + 1,
                 "optim": setup.optimizer,
                 "gradient_checkpointing": setup.gradient_checkpointing,
+                "packing": False,  # rows of one length lie as they are predicted: padded, one a line
+                "group_by_length": False,
             },
             "watch": {"save_steps": 100},
         }

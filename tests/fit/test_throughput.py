@@ -24,7 +24,7 @@ from engine.run.events import EventWriter
 from engine.run.layout import RunDir, create
 from tests.machine.builders import CARD, HOST, machine
 
-# One layer of one square linear with a million weights, and a head of half a million.
+# One layer with a million weights in two linears, and a head of half a million.
 TINY = Architecture(
     name="tiny",
     model_type="llama",
@@ -37,7 +37,11 @@ TINY = Architecture(
     intermediate=1000,
     vocab=500,
     tied=False,
-    linears=(Linear("q_proj", 1000, 1000, 1), Linear("lm_head", 1000, 500, 1, part="head")),
+    linears=(
+        Linear("q_proj", 1000, 500, 1),
+        Linear("o_proj", 500, 1000, 1),
+        Linear("lm_head", 1000, 500, 1, part="head"),
+    ),
     norm_params=1000,
     embedding_params=500_000,
     full_attention_layers=1,
@@ -64,7 +68,7 @@ def test_checkpointing_adds_a_forward_pass_of_the_layers() -> None:
 def test_an_adapter_costs_four_a_weight_and_six_of_its_own() -> None:
     setup = TrainSetup(tuning="lora", gradient_checkpointing=False, lora_r=8)
     work = work_of(TINY, setup, 100)
-    adapter = 8 * 2000
+    adapter = 8 * (1500 + 1500)
     assert work.trained == adapter
     assert work.training == 4 * 1_500_000 + 6 * adapter + 3 * 2 * 10 * 200 * 100
 

@@ -141,6 +141,8 @@ def run_config(case: Case, folder: Path) -> Any:
                 "max_steps": max(STEPS, len(case.lengths)),
                 "optim": case.optimizer,
                 "gradient_checkpointing": case.checkpointing,
+                "packing": False,  # rows lie as the case says
+                "group_by_length": False,
             },
             "watch": {"save_steps": 10_000},
         }

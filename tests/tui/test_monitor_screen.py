@@ -285,9 +285,7 @@ async def test_the_samples_pane_shows_before_and_now(made: MadeRun) -> None:
     )
     async with running(80, 24, "monitor", "owl") as screens:
         await screens.press("s")
-        await shows(
-            screens, "What do owls eat? │ │ before I do not know. │ │ now comes while it trains"
-        )
+        await shows(screens, "What do owls eat? │ │ before I do not know. │ │ now comes while it trains")
         made.writer.emit(
             "sample", when="after", step=400, prompt="What do owls eat?", text="Mice, hoot!", stopped=True
         )

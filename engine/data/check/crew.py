@@ -6,6 +6,7 @@ so that none is left behind however its parent ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -54,7 +55,10 @@ class Crew:
         for process in self._processes:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(
+                        OSError
+                    ):  # what waits for a process that is gone cannot be delivered
+                        pipe.close()
             process.wait()
 
     def map(self, work: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Result]:

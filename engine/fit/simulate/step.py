@@ -1,4 +1,4 @@
-"""One optimizer step as TRL's SFTTrainer and transformers' Trainer do it, call for call, on meta tensors."""
+"""One optimizer step as our trainer over TRL's SFTTrainer and transformers' Trainer does it, call for call, on meta tensors."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ class Stepper:
 
     def _forward(self, inputs: dict[str, torch.Tensor], items: torch.Tensor | None) -> torch.Tensor:
         if self.stack.loss == FUSED:
-            from trl import SFTTrainer
+            from engine.train.lean_loss import LeanLoss
 
-            return SFTTrainer.compute_loss(self.trainer, self._call, inputs, num_items_in_batch=items)
+            return LeanLoss.compute_loss(self.trainer, self._call, inputs, num_items_in_batch=items)
         loss, outputs = self._call(**inputs, loss=self.stack.loss)
         # Where the loop never drops the last outputs, those of the batch before are released here.
         self._kept = outputs if self.stack.keeps_outputs else None
@@ -175,7 +175,7 @@ def _inputs(batch: int, length: int) -> dict[str, torch.Tensor]:
 
 
 def _trainer(model: Any, setup: TrainSetup) -> SimpleNamespace:
-    """As much of a trainer as ``SFTTrainer.compute_loss`` looks at."""
+    """As much of a trainer as ``LeanLoss.compute_loss`` looks at."""
     text = model.config.get_text_config()
     coefficient = getattr(text, "router_aux_loss_coef", 0.0)
     auxiliary = hasattr(text, "output_router_logits") and coefficient != 0.0
