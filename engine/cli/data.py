@@ -113,9 +113,28 @@ def _check(args: argparse.Namespace) -> int:
         raise UserError(
             "Counting tokens needs a model.", "--exact", "Name the one you want to train with --model."
         )
-    report = check(_request(args), _progress())
+    try:
+        report = check(_request(args), _progress())
+    except UserError as error:
+        if not args.json:
+            raise
+        _print(json.dumps(_refused(error), indent=1))
+        return 2
     _print(json.dumps(report.as_json(), indent=1) if args.json else "\n".join(report.lines(_width())))
     return 2 if report.stops else 0
+
+
+def _refused(error: UserError) -> dict[str, Any]:
+    """The answer of ``check --json`` for a dataset that cannot be read at all."""
+    problem = {"line": None, "field": error.where, "problem": error.what, "fix": error.fix}
+    return {
+        "format": None,
+        "objective": None,
+        "rows": 0,
+        "usable": 0,
+        "problems": [{**problem, "severity": "stops the run"}],
+        "tokens": {},
+    }
 
 
 def _stats(args: argparse.Namespace) -> int:

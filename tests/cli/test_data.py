@@ -157,3 +157,15 @@ def test_columns_and_format_by_hand(capsys: pytest.CaptureFixture[str], tmp_path
     assert "Or learn only" in shown(capsys, "check", path, "--objective", "sft", code=2)
     found = json.loads(shown(capsys, "check", path, "--objective", "sft", "--format", "chosen", "--json"))
     assert (found["objective"], found["usable"]) == ("sft", 1)
+
+
+def test_json_is_json_even_for_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "picture.jsonl"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20)
+    assert main(["data", "check", str(broken), "--json"], None) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["usable"] == 0
+    assert told["problems"][0]["severity"] == "stops the run"
+    assert told["problems"][0]["problem"]

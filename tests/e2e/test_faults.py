@@ -136,7 +136,7 @@ def test_out_of_memory_at_the_first_step_at_a_later_one_and_in_evaluation(broken
     assert "batch 4 → 1, accumulation 1 → 4" in finetui("runs").stdout
 
 
-@pytest.mark.xdist_group("faults-numbers")
+@pytest.mark.thorough
 def test_weights_that_become_nan_are_never_saved_and_the_run_goes_back(broken: Any) -> None:
     broken({"kind": "nan", "step": 7, "above": 0.001})  # the recipe's rate is 0.002
     run = start("nan", *OPTIONS, "--on_nan", "restore")

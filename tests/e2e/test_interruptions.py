@@ -96,6 +96,7 @@ def test_the_viewer_can_be_hung_up_terminated_killed_or_lose_its_terminal(undist
         assert "finished" in later.text
 
 
+@pytest.mark.thorough  # the tests of faults send one, too
 def test_sigterm_saves_a_checkpoint_and_the_run_goes_on_later(undisturbed: RunDir) -> None:
     run = start("preempted", *OPTIONS)
     wait_for_step(run, 7)

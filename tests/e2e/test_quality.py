@@ -82,7 +82,7 @@ def test_it_stops_when_nothing_gets_better_and_gives_the_best(tmp_path: Path) ->
     assert "Stopped early at step 4 of 12" in finished["words"]
 
 
-@pytest.mark.xdist_group("sweep")
+@pytest.mark.thorough
 def test_a_sweep_runs_one_after_the_other_and_ends_with_a_table() -> None:
     short = ("--max_steps", "4", "--eval_steps", "2", "--save_steps", "4", "--sample_prompts", "[]")
     done = runs.finetui(

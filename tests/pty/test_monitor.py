@@ -91,6 +91,7 @@ def test_it_follows_a_growing_file_and_leaves_cleanly(made: MadeRun, finetui_hom
         assert not terminal.alternate
 
 
+@pytest.mark.thorough
 def test_few_bytes_while_it_trains_and_none_while_nothing_happens(made: MadeRun, finetui_home: Path) -> None:
     with attach(finetui_home) as terminal:
         terminal.wait_for("step 300 of 4,000", 20)
