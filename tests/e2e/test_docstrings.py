@@ -44,10 +44,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "way",
-    [pytest.param(way, marks=pytest.mark.thorough if way in ("lora8", "full") else ()) for way in WAYS],
-)
+@pytest.mark.thorough  # the recipes and the demo train each way in the default suite
+@pytest.mark.parametrize("way", WAYS)
 def test_the_evaluation_loss_falls(way: str, dataset: Path) -> None:
     done = finetui(
         *("train", "--name", way, "--model_name_or_path", DEMO_MODEL, "--train", str(dataset)),

@@ -89,6 +89,7 @@ def test_a_worker_that_dies_is_an_error_and_the_next_request_starts_another() ->
         simulator.close()
 
 
+@pytest.mark.thorough
 def test_a_closed_input_ends_the_worker_while_it_works() -> None:
     worker = subprocess.Popen(
         [sys.executable, "-m", MODULE],

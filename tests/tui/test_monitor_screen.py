@@ -360,6 +360,7 @@ async def test_without_held_out_rows_there_is_nothing_to_evaluate() -> None:
     made.die()
 
 
+@pytest.mark.thorough
 async def test_before_training_there_is_nothing_to_save() -> None:
     made = MadeRun("soon")
     made.come_alive()
