@@ -174,7 +174,7 @@ def _inputs(batch: int, length: int) -> dict[str, torch.Tensor]:
     }
 
 
-def _trainer(model: Any, setup: TrainSetup) -> SimpleNamespace:
+def _trainer(model: Any, setup: TrainSetup) -> Any:
     """As much of a trainer as ``LeanLoss.compute_loss`` looks at."""
     text = model.config.get_text_config()
     coefficient = getattr(text, "router_aux_loss_coef", 0.0)
