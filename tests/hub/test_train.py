@@ -31,6 +31,17 @@ def test_whoever_watches_sees_bytes_and_time_left() -> None:
     assert progress.words == "Downloading ada/tiny: 3.0 GiB of 15.0 GiB, 84 MiB/s, about 2:26 left"
 
 
+def test_tokens_are_counted_with_a_tokenizer_of_the_hub_without_its_weights(hub: FakeHub) -> None:
+    from engine.data.check.run import CheckRequest, check
+
+    demo(hub, "ada/tiny")
+    report = check(
+        CheckRequest(paths=(str(DEMO / "train.jsonl"),), model="ada/tiny"), lambda share, words: None
+    )
+    assert report.as_json()["tokens"]["total"] == 15_520
+    assert not hub.requests("model.safetensors")
+
+
 @pytest.mark.slow
 def test_a_hub_model_learns_from_a_hub_dataset(fake_hub: FakeHub, logged_in: str) -> None:
     model = demo(fake_hub, "ada/gated-tiny", gated="manual", allowed={"ada"})

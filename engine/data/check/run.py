@@ -155,13 +155,30 @@ def model_of(request: CheckRequest) -> tuple[Renderer | None, int | None]:
     if (plain / "tokenizer.json").is_file() and not (plain / "config.json").is_file():
         return Renderer(plain, request.chat_template, request.model), None  # a tokenizer alone can count
     facts = inspect_model(request.model)
-    if facts.folder is None or not (facts.folder / "tokenizer.json").is_file():
+    folder = facts.folder or _fetched(request.model)
+    if not (folder / "tokenizer.json").is_file():
         raise UserError(
             "The model's tokenizer is not on this machine.",
             printable(request.model, 200),
             "Download the model first, or leave out --model for a rough estimate.",
         )
-    return Renderer(facts.folder, request.chat_template, request.model), facts.context
+    return Renderer(folder, request.chat_template, request.model), facts.context
+
+
+def _fetched(model: str) -> Path:
+    """A Hub model's tokenizer and template, from the cache or a few megabytes from the Hub.
+
+    Raises:
+        UserError: It cannot be had.
+    """
+    from engine.hub.download import tokenizer_files
+
+    try:
+        return tokenizer_files(model)
+    except UserError as error:
+        raise UserError(
+            error.what, error.where, f"{error.fix} Or leave out --model: a rough estimate."
+        ) from None
 
 
 def sample_stats(opened: Sequence[Opened], renderer: Renderer, max_length: int | None) -> TokenStats:
