@@ -15,7 +15,7 @@ from engine.data.templates import catalogue
 
 pytestmark = pytest.mark.slow
 
-SHOWN = ("llama3", "mistral-v3")  # one that adds tokens, one that ends with the model's own end token
+SHOWN = ("llama3",)  # it adds tokens; all others are thorough tests
 QUESTIONS = ["What sound does a mouse make?", "Where is Gilda's house?"]
 STEPS, THINKING_STEPS = 48, 120
 THINKS = "<think>"

@@ -75,6 +75,7 @@ def test_the_one_who_asks_never_loads_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_dies_is_an_error_and_the_next_request_starts_another() -> None:
     simulator = Simulator()
     try:

@@ -383,7 +383,7 @@ async def test_before_training_there_is_nothing_to_save() -> None:
     [
         (["enter"], "stop-and-save"),
         (["down", "enter"], "stop-now"),
-        (["down", "down", "enter"], None),
+        pytest.param(["down", "down", "enter"], None, marks=pytest.mark.thorough),
         (["escape"], None),
     ],
 )
