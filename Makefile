@@ -11,7 +11,7 @@ demo: setup
 	@$(BIN)/finetui demo
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 check: setup
 	@$(BIN)/ruff format --check .
