@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 
 from engine.errors import UserError
 from engine.run import atomic, supervise
@@ -69,6 +70,24 @@ def require_training_packages() -> None:
         )
 
 
+def run_detached(module: str, folder: Path, log: Path) -> int:
+    """Start a module in a session of its own, its output at the end of `log`; returns the code of the process that starts it.
+
+    Raises:
+        OSError: The log cannot be written.
+    """
+    with open(log, "ab") as output:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", module, str(folder)],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **ENVIRONMENT},
+            check=False,
+        ).returncode
+
+
 def launch(run: RunDir, num_processes: int = 1, env: dict[str, str] | None = None) -> None:
     """Start supervisor and trainer in their own session; returns once they hold the run.
 
@@ -82,29 +101,20 @@ def launch(run: RunDir, num_processes: int = 1, env: dict[str, str] | None = Non
         atomic.write_json(
             run.launch, {**known, "argv": argv, "env": {**environment(os.environ), **(env or {})}}
         )
-        with open(run.log, "ab") as log:
-            started = subprocess.run(
-                [sys.executable, "-P", "-m", "engine.run.supervise", str(run.path)],
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **ENVIRONMENT},
-                check=False,
-            )
+        started = run_detached("engine.run.supervise", run.path, run.log)
     except OSError as error:
         raise UserError(
             f"The run could not be started: {error.strerror or error}.",
             str(run.path),
             "Check that the folder can be written and the disk is not full.",
         ) from error
-    if started.returncode == supervise.LOCKED:
+    if started == supervise.LOCKED:
         raise UserError(
             "Another trainer is working on this run.",
             str(run.path),
             f"Watch it with: finetui attach {run.name}   or stop it first with: finetui stop {run.name}",
         )
-    if started.returncode != 0:
+    if started != 0:
         raise UserError(
             "The supervisor of the run could not start.",
             str(run.log),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 from engine.errors import UserError
 from engine.run import atomic, identity, lock
 from engine.run.home import ensure_private, finetui_home, runs_home
-from engine.run.launch import ENVIRONMENT
+from engine.run.launch import run_detached
 from engine.run.layout import RunDir, check_name
 from engine.run.state import read_state
 
@@ -207,23 +204,14 @@ def start(sweep: Sweep) -> None:
     """
     try:
         (sweep.path / "cancel").unlink(missing_ok=True)
-        with open(sweep.path / "log.txt", "ab") as log:
-            started = subprocess.run(
-                [sys.executable, "-P", "-m", "engine.run.sweep_queue", str(sweep.path)],
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **ENVIRONMENT},
-                check=False,
-            )
+        started = run_detached("engine.run.sweep_queue", sweep.path, sweep.path / "log.txt")
     except OSError as error:
         raise cannot_write(sweep.path, error) from None
-    if started.returncode == LOCKED:
+    if started == LOCKED:
         raise UserError(
             "This sweep is going on already.", str(sweep.path), f"Watch it with: finetui sweep {sweep.name}"
         )
-    if started.returncode != 0:
+    if started != 0:
         raise UserError(
             "The process of the sweep could not start.",
             str(sweep.path / "log.txt"),
