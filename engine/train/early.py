@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -28,6 +29,17 @@ def _stored_quantized(model_folder: str) -> bool:
         return "quantization_config" in (Path(model_folder) / "config.json").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return True
+
+
+def collect_later() -> None:
+    """Search for no garbage while libraries load: nearly all they make stays, and searching it takes a fifth of that time."""
+    gc.disable()
+
+
+def collect_again() -> None:
+    """Search for garbage from here on, but not among what libraries and model have made."""
+    gc.freeze()
+    gc.enable()
 
 
 def read_ahead(model_folder: str) -> None:

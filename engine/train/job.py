@@ -51,6 +51,7 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool], own_p
     recorder.phase("loading tokenizer", "Loading tokenizer and libraries.")
     folder = str(local_model(config.model.model_name_or_path, config.model.model_revision))
     if own_process:
+        early.collect_later()
         early.leave_out_unused(config, folder)
         early.read_ahead(folder)
 
@@ -104,6 +105,8 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool], own_p
     )
     trainer.room, probe.trainer = Room(recorder, callback.is_ending), trainer
     look_at_disk(run, recorder, trainer.checkpoint_bytes(), trainer.result_bytes())
+    if own_process:
+        early.collect_again()
     dtypes = loading.describe_dtypes(trainer.model)
     loading.require_stated(dtypes, config)
     words = _model_words(dtypes, config)
@@ -336,11 +339,13 @@ def finish_stopped(recorder: Recorder, reason: str, step: int, max_steps: int) -
     words = {
         "terminated": f"Stopped by a signal at step {step}; a checkpoint is saved. Continue with finetui resume.",
         "stop-and-save": f"Stopped at step {step} as asked; a checkpoint is saved. Continue with finetui resume.",
+        "pause": f"Paused at step {step}; a checkpoint is saved and the GPU is free. Go on with finetui resume.",
         "unsaved": f"Stopped at step {step} as asked, but there was nothing to save or no room for it: finetui resume goes back to the "
         "last checkpoint.",
         "stop-now": f"Stopped at step {step} as asked, without saving. finetui resume goes back to the last checkpoint.",
     }[reason]
-    recorder.emit("finished", outcome="stopped", reason=reason, step=step, max_steps=max_steps, words=words)
+    outcome = "paused" if reason == "pause" else "stopped"
+    recorder.emit("finished", outcome=outcome, reason=reason, step=step, max_steps=max_steps, words=words)
 
 
 def _header(config: RunConfig) -> dict[str, str]:

@@ -68,11 +68,15 @@ def compare(job: Job, repeats: int, names: list[str]) -> dict[str, dict[str, flo
             for name, run in chosen.items():
                 taken[name].append(run(job, data, place / f"{number}-{name.replace(' ', '')}"))
                 _say(name, number, taken[name][-1])
-        counts = {all_[-1].tokens for name, all_ in taken.items() if all_[-1].tokens and "packed" not in name}
+        counts = {
+            f"{all_[-1].tokens:.3e}"  # trl prints four digits
+            for name, all_ in taken.items()
+            if all_[-1].tokens and "packed" not in name
+        }
         if len(counts) > 1:
             raise RuntimeError(f"They did not train on the same tokens: {counts}")
         learnt, losses = judge(job, data, [all_[-1].result for all_ in taken.values()])
-    seen = next(iter(counts), 0)
+    seen = taken["finetui"][-1].tokens or 0
     each = learnt * job.epochs * (job.steps - 1) / job.steps  # the first step is not timed
     return {
         name: {
