@@ -51,7 +51,39 @@ def _conflicts(config: RunConfig) -> Iterator[Conflict]:
         ):
             if asked:
                 yield key, f"{key} needs held-out rows to measure: give eval, or an eval_fraction above 0"
+    yield from _of_experts(config)
     yield from _of_objective(config)
+
+
+def _of_experts(config: RunConfig) -> Iterator[Conflict]:
+    """peft tuners/lora/layer.py ParamWrapper: adapters on the experts of a layer, which are one tensor, take neither."""
+    lora = config.lora
+    if config.method.tuning != "lora" or not (lora.lora_dropout or lora.use_dora):
+        return
+    from engine.errors import UserError
+    from engine.fit.expert_linears import expert_adapters
+    from engine.fit.setup import architecture_of
+
+    try:
+        architecture = architecture_of(config.model.model_name_or_path)
+    except UserError:
+        return  # an unknown model is told elsewhere
+    targets = lora.lora_target_modules
+    if not expert_adapters(architecture, [targets] if isinstance(targets, str) else targets):
+        return
+    others = "or leave the experts out: lora_target_modules [q_proj, k_proj, v_proj, o_proj]"
+    if lora.lora_dropout:
+        yield (
+            "lora_dropout",
+            "this model is a mixture of experts, and adapters on its experts cannot have dropout: choose lora_dropout 0, "
+            + others,
+        )
+    if lora.use_dora:
+        yield (
+            "use_dora",
+            "this model is a mixture of experts, and adapters on its experts cannot be DoRA: choose use_dora false, "
+            + others,
+        )
 
 
 def _of_objective(config: RunConfig) -> Iterator[Conflict]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from engine.fit.generation import generating
 from engine.fit.head import LOGITS, Head
 from engine.fit.layer import run_layer
 from engine.fit.maker import CHECKPOINTS, GRADIENTS, STREAM, Maker, Tensor
@@ -33,6 +34,7 @@ class Moments:
     evaluation: Parts | None
     save: Parts
     steady: Parts
+    generation: Parts | None = None
 
 
 def moments(plan: Plan, static: Static, workspace: int) -> Moments:
@@ -72,6 +74,7 @@ def moments(plan: Plan, static: Static, workspace: int) -> Moments:
         evaluation=evaluation,
         save=_clean({**resident, GATHERED: static.root_unit + static.unit}),
         steady=_clean(steady),
+        generation=generating(plan, resident),
     )
 
 
@@ -81,7 +84,7 @@ def _largest_gradient(plan: Plan) -> int:
 
 def _gradients(plan: Plan, static: Static) -> int:
     element = plan.adapter
-    if not plan.full and plan.sharded and plan.quantized and plan.profile.fsdp_adapters_whole:
+    if plan.adapts and plan.sharded and plan.quantized and plan.profile.fsdp_adapters_whole:
         element = 2
     return static.trained_here * element
 
@@ -90,7 +93,7 @@ def autocast_copies(plan: Plan, static: Static) -> int:
     """Bytes of the casts of trained adapters that autocast keeps during the forward pass."""
     # autocast_mode.cpp cached_cast: casts of float32 weights that are trained stay until the forward pass is over.
     fused = plan.profile.fused_lora and plan.quantized
-    if plan.full or not plan.setup.autocast or plan.adapter != 4 or plan.sharded or fused:
+    if not plan.adapts or not plan.setup.autocast or plan.adapter != 4 or plan.sharded or fused:
         return 0
     return 2 * static.trained
 
@@ -98,7 +101,8 @@ def autocast_copies(plan: Plan, static: Static) -> int:
 def _inputs(plan: Plan) -> int:
     setup, arch = plan.setup, plan.architecture
     ids = 3 * 8 * setup.tokens
-    rotations = 2 * setup.seq_len * arch.head_dim * plan.compute
+    # Positions of a line of its own each, or the same for all rows.
+    rotations = 2 * setup.seq_len * (setup.batch if setup.lines else 1) * arch.head_dim * plan.compute
     mask = plan.profile.mask_bytes * setup.batch * setup.seq_len * setup.seq_len
     return ids + rotations + (mask if plan.masked and plan.backend != "flash" else 0)
 
@@ -121,14 +125,15 @@ def _checkpointed(
     loss, top_gradients = _loss_phase(tape, maker, plan, inner)
 
     heaviest: Parts = {}
-    behind = 0  # gradients of layers that were already worked on
+    behind = 0  # layers that were already worked on
+    gathered = top_gradients
     for shape in reversed(plan.shapes):
         element = plan.stream if shape is not plan.shapes[0] or shape.count > 1 else embedded_element(plan)
         tape = Tape(dict(base))
         maker = Maker(tape, plan, accumulating)
         own = _layer_backward(tape, maker, shape, element, plan.profile.reentrant)
         tape_parts = tape.parts
-        each = 0 if accumulating else own
+        each = 0 if accumulating else _gathered_grads(plan, static, own)
         for position in {0, shape.count - 1}:  # the first of its kind to be worked on, and the last
             done = behind + position
             below = layers - done - 1  # layers whose input is still needed, but not yet worked on
@@ -136,7 +141,7 @@ def _checkpointed(
             if below == 0 or plan.setup.offload_checkpoints:
                 extra[CHECKPOINTS] = first
             if not accumulating:
-                extra[GRADIENTS] = min(gradients, _gathered_grads(plan, static, top_gradients, done, each))
+                extra[GRADIENTS] = min(gradients, gathered + position * each)
             if plan.sharded:
                 # _runtime_utils.py _prefetch_handle skips a layer without pre-backward hooks, and inside reentrant
                 # checkpoints the next layer has none yet.
@@ -153,6 +158,7 @@ def _checkpointed(
             if sum(candidate.values()) > sum(heaviest.values()):
                 heaviest = candidate
         behind += shape.count
+        gathered += shape.count * each
     last = _embedding_backward(plan, base, gradients, first, root, accumulating)
     return _clean(loss), _clean(max(heaviest, last, key=lambda parts: sum(parts.values())))
 
@@ -170,20 +176,21 @@ def _embedding_backward(
     parts = _sum(base, root, {"gradients of activations": incoming})
     if not accumulating:
         parts = _sum(parts, {GRADIENTS: gradients})
-    if plan.architecture.tied or accumulating:
+    # A model that scores answers has no head whose gradient could be there before.
+    shared = plan.architecture.tied and plan.setup.objective != "reward"
+    if shared or accumulating:
         parts = _sum(parts, {"temporary": dense})
     if plan.setup.optimizer_in_backward:
         parts[GRADIENTS] = dense
     return parts
 
 
-def _gathered_grads(plan: Plan, static: Static, top: int, done: int, each: int) -> int:
-    """Bytes of gradients that are there when ``done`` layers were worked on."""
+def _gathered_grads(plan: Plan, static: Static, each: int) -> int:
+    """Bytes of a layer's gradients that stay on this GPU."""
     if plan.sharded:
         shard = max(1, plan.setup.num_gpus)
-        per_layer = each // shard * plan.adapter // max(1, plan.gathered if plan.full else plan.adapter)
-        return top + done * per_layer
-    return top + done * each
+        return each // shard * plan.adapter // max(1, plan.gathered if plan.full else plan.adapter)
+    return each
 
 
 def _loss_phase(tape: Tape, maker: Maker, plan: Plan, size: int) -> tuple[Parts, int]:
@@ -235,7 +242,8 @@ def _remembered(
     maker = Maker(tape, plan, accumulating)
     element = embedded_element(plan)
     size = tokens * hidden * element
-    x = Tensor(Value(tape.new(size, STREAM), size, True), element)
+    # Frozen layers below the trained ones are no part of autograd's graph.
+    x = Tensor(Value(tape.new(size, STREAM), size, plan.full or plan.adapts), element)
     kept_total = 0
     last_start = last_kept = 0
     counts = [(shape, shape.count) for shape in plan.shapes]
@@ -294,7 +302,9 @@ def _remembered(
 
 def _largest_layer(plan: Plan) -> int:
     arch = plan.architecture
-    return (arch.params - arch.embedding_params) // max(1, arch.layers) if plan.full else 0
+    if plan.adapts:
+        return 0
+    return (arch.params - arch.embedding_params) // max(1, arch.layers)
 
 
 # Linears that read the same tensor.
@@ -335,17 +345,18 @@ def evaluating(plan: Plan) -> Plan:
     """The same run while it evaluates."""
     setup = plan.setup
     length = setup.eval_seq_len or setup.seq_len
-    return replace(
-        plan, setup=replace(setup, batch=setup.eval_batch, seq_len=length, gradient_checkpointing=False)
-    )
+    # Rows are padded in evaluation, also where they share lines in training.
+    setup = replace(setup, batch=setup.eval_batch, seq_len=length, gradient_checkpointing=False, lines=False)
+    return replace(plan, setup=setup, masked=setup.masked)
 
 
 def _evaluation(plan: Plan, static: Static, resident: Parts) -> Parts:
     plan = evaluating(plan)
     setup = plan.setup
-    tape = Tape(_sum(resident, {INPUTS: _inputs(plan)}), learning=False)
-    maker = Maker(tape, plan)
     size = setup.tokens * plan.architecture.hidden * plan.stream
+    # The embeddings stay until the last layer is through (the model's forward still names them).
+    tape = Tape(_sum(resident, {INPUTS: _inputs(plan), STREAM: size}), learning=False)
+    maker = Maker(tape, plan)
     for shape in plan.shapes:
         x = Tensor(Value(tape.new(size, STREAM), size, False), plan.stream)
         result = run_layer(maker, shape, x)

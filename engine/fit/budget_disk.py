@@ -112,7 +112,7 @@ def sizes_of(
     plan = make_plan(architecture, replace(setup, num_gpus=1, sharding="none"), load(DEFAULT))
     element = DTYPE_BYTES[setup.trained_dtype or setup.dtype]
     tokenizer = architecture.vocab * _TOKENIZER_BYTES
-    learnt = (architecture.params if plan.full else adapter_elements(plan)) * element
+    learnt = adapter_elements(plan) * element if plan.adapts else architecture.params * plan.base
     static = measure(plan)
     # optimizer.pt holds the states as they are in memory.
     checkpoint = learnt + static.states + static.paged + tokenizer
@@ -129,7 +129,7 @@ def sizes_of(
         checkpoints=checkpoint * min(kept + 1, writes),
         writes=writes,
         result=learnt + tokenizer,
-        merged=0 if plan.full else 2 * architecture.params + tokenizer,
+        merged=0 if not plan.adapts else 2 * architecture.params + tokenizer,
         gguf=2 * weights + q4_bytes(architecture),
     )
 

@@ -24,6 +24,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 MEANING: dict[str, str] = {
     "load": "loading the model",
+    "generation": "writing the answers it learns from",
     "forward": "the forward pass",
     "loss": "the loss over the vocabulary",
     "backward": "the backward pass through a layer",
@@ -300,13 +301,15 @@ def _ladder(setup: TrainSetup) -> Iterator[tuple[Change, Callable[[TrainSetup], 
         yield step("per_device_train_batch_size", batch, f"batch {batch} with more accumulation", "some time")
     if setup.eval_batch > setup.texts:
         yield step("per_device_eval_batch_size", 1, "evaluation one by one", "slower evaluation")
-    if setup.tuning == "full" and "8bit" not in setup.optimizer:
+    if setup.tuning != "lora" and "8bit" not in setup.optimizer:
         yield step("optim", "paged_adamw_8bit", "8-bit optimizer in pages", "hardly any quality")
-    if setup.tuning == "full":
+    if setup.tuning != "lora":
         yield step(
             "tuning",
             "lora",
-            "LoRA instead of full fine-tuning",
+            "LoRA instead of full fine-tuning"
+            if setup.tuning == "full"
+            else "LoRA instead of the last layers",
             "a little quality where much is to be learnt",
         )
     if setup.quantization == "none":

@@ -31,7 +31,8 @@ class Head:
             The loss, and what the training loop still holds when the backward pass starts.
         """
         maker, plan = self.maker, self.maker.plan
-        hidden = norm(maker, x, plan.architecture.hidden, 1)
+        # `engine.train.tuning.freeze` trains the norm after the last layer, too.
+        hidden = norm(maker.of_layer(not plan.adapts), x, plan.architecture.hidden, 1)
         maker.tape.release(x.value)
         return LOSSES[loss](self, hidden)
 
@@ -262,6 +263,41 @@ class Head:
         tape.release(wide)
         return loss, [hidden.value]
 
+    def _orpo(self, hidden: Tensor) -> tuple[Value, list[Value]]:
+        # trl/experimental/orpo concatenated_forward: all logits in float32, as accelerate returns them; the better answers'
+        # cross entropy from a contiguous copy, then log-probabilities of all (trl/kernels/logprob_entropy.py).
+        tape = self.maker.tape
+        logits = self._logits(hidden)
+        wide = self._float(logits)
+        tape.release(logits.value)
+        rows, shifted = self._rows // 2, self._shifted // 2
+        better = tape.operation(
+            [(wide, "new")], 0, LOGITS, shares=wide.buffer, grad_size=4 * rows * self._vocab
+        )
+        copy = self._shift_of(better, shifted)
+        imitation = self._cross_entropy(copy, shifted)
+        tape.release(copy, better)
+        size = 4 * self._shifted * self._vocab
+        every = tape.operation([(wide, "new")], 0, LOGITS, shares=wide.buffer, grad_size=size)
+        chances = tape.operation([(every, "new")], 4 * self._shifted, LOGITS, [wide.buffer])
+        tape.release(every, wide)
+        loss = tape.operation([(imitation, "new"), (chances, "new")], 4, LOGITS)
+        tape.release(imitation, chances)
+        return loss, [hidden.value]
+
+    def _shift_of(self, logits: Value, rows: int) -> Value:
+        return self.maker.tape.operation([(logits, "new")], 4 * rows * self._vocab, LOGITS)
+
+    def _score(self, hidden: Tensor) -> tuple[Value, list[Value]]:
+        # transformers modeling_layers.py GenericForSequenceClassification: one number a token, of which the last counts.
+        tape = self.maker.tape
+        scores = tape.operation(
+            [(hidden.value, "new")], self._rows * hidden.element, LOGITS, [hidden.value.buffer]
+        )
+        loss = tape.operation([(scores, "new")], 4 * self.maker.plan.setup.batch, LOGITS)
+        tape.release(scores)
+        return loss, [hidden.value]
+
 
 LOSSES: dict[str, Callable[[Head, Tensor], tuple[Value, list[Value]]]] = {
     "model_float_shift": Head._model_float_shift,
@@ -275,6 +311,8 @@ LOSSES: dict[str, Callable[[Head, Tensor], tuple[Value, list[Value]]]] = {
     "trl_fused": Head._trl_fused,
     "liger": Head._liger,
     "chunks": Head._chunks,
+    "orpo": Head._orpo,
+    "score": Head._score,
 }
 
 

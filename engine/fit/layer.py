@@ -17,6 +17,7 @@ from engine.fit.plan import LayerShape
 
 def run_layer(maker: Maker, shape: LayerShape, x: Tensor) -> Tensor:
     """One layer; returns its output. ``x`` stays the caller's."""
+    maker = maker.of_layer(shape.trained)
     tape, arch = maker.tape, maker.plan.architecture
     hidden = arch.hidden
     width = maker.tokens * hidden

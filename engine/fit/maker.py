@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.fit.plan import Plan
 from engine.fit.tape import Tape, Value
@@ -41,6 +41,10 @@ class Maker:
     tape: Tape
     plan: Plan
     accumulating: bool = False
+
+    def of_layer(self, trained: bool) -> Maker:
+        """The same for a layer whose weights are trained, or are not."""
+        return replace(self, plan=self.plan.of_layer(trained))
 
     @property
     def tokens(self) -> int:

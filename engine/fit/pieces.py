@@ -40,8 +40,10 @@ def layer_piece(plan: Plan, shape: LayerShape, accumulating: bool = False) -> Pi
     """Record a layer of this kind."""
     checkpointed = plan.setup.gradient_checkpointing
     forward = forward_events(plan, shape) if checkpointed else []
+    # Frozen layers below the trained ones are part of autograd's graph only where their inputs were made to want gradients.
+    learning = checkpointed or shape.trained or plan.adapts
     tape = Tape(record=True)
-    result = run_layer(Maker(tape, plan, accumulating), shape, _input(plan, tape, True))
+    result = run_layer(Maker(tape, plan, accumulating), shape, _input(plan, tape, learning))
     split = len(tape.events)
     grad = tape.new(0, STREAM)
     reentrant = plan.profile.reentrant and checkpointed
@@ -56,6 +58,7 @@ def layer_piece(plan: Plan, shape: LayerShape, accumulating: bool = False) -> Pi
         return Piece(shape, forward, large(tape.events), [])
     freed = {label for label, change in tape.events[:split] if change < 0}
     between = [event for event in tape.events[:split] if event[1] > 0 and event[0] not in freed]
+    between = between if learning else []
     return Piece(shape, large(tape.events[:split]), large(tape.events[split:]), large(between))
 
 

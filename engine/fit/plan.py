@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
@@ -31,6 +31,7 @@ class LayerShape:
         linears: Its linears by role; several with the role ``mixer_in``.
         attention: It has attention; otherwise a mixer of another kind.
         experts: Its feed-forward part is a mixture of experts.
+        trained: Its weights are trained.
     """
 
     count: int
@@ -38,6 +39,7 @@ class LayerShape:
     mixer_in: tuple[Linear, ...]
     attention: bool
     experts: bool
+    trained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Plan:
     """Everything the arithmetic needs, in bytes and elements.
 
     Attributes:
+        full: Weights are trained: those of the whole model, or of the layer at work.
         base: Bytes of one loaded weight that is not quantized.
         compute: Bytes of one element that a matrix multiplication reads.
         adapter: Bytes of one trained element (adapter, or every weight in full training).
@@ -59,6 +62,7 @@ class Plan:
     architecture: Architecture
     setup: TrainSetup
     profile: Profile
+    full: bool
     base: int
     compute: int
     adapter: int
@@ -73,14 +77,25 @@ class Plan:
     @property
     def loss(self) -> str:
         """How the loss is computed; some architectures never cast their logits."""
+        own = {"orpo": "orpo", "reward": "score"}.get(self.setup.objective)
+        if own is not None and self.setup.loss is None:
+            return own
         if self.setup.loss is None and self.architecture.model_type in self.profile.narrow_loss:
             return "shift"
         return self.setup.loss or self.profile.loss
 
     @property
-    def full(self) -> bool:
-        """Every weight is trained."""
-        return self.setup.tuning == "full"
+    def adapts(self) -> bool:
+        """Matrices beside the weights are trained, not the weights themselves."""
+        return self.setup.tuning == "lora"
+
+    def of_layer(self, trained: bool) -> Plan:
+        """The plan as the weights of one layer see it; all layers are alike unless only the last ones are trained."""
+        if trained == self.full:
+            return self
+        # What is trained in float32 beside 16-bit weights: norms that return float32 (LlamaRMSNorm multiplies by its weight).
+        wide = self.norms_float32 or (trained and self.adapter == 4 and self.base == 2)
+        return replace(self, full=trained, base=self.adapter if trained else self.base, norms_float32=wide)
 
     @property
     def quantized(self) -> bool:
@@ -104,7 +119,7 @@ class Plan:
 
     def is_target(self, linear: Linear) -> bool:
         """This linear gets an adapter."""
-        return not self.full and linear.part != "head" and (linear.name, linear.in_features) in self.targets
+        return self.adapts and linear.part != "head" and (linear.name, linear.in_features) in self.targets
 
     def is_quantized(self, linear: Linear) -> bool:
         """This linear is held in 4 or 8 bits; transformers leaves the head out (``get_keys_to_not_convert``)."""
@@ -127,11 +142,14 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
     Raises:
         UserError: The model's sizes contradict each other.
     """
+    if setup.objective == "reward":
+        architecture = _scoring(architecture)
     if not profile.fused_experts:
         architecture = experts_apart(architecture)
     full, quantized = setup.tuning == "full", setup.quantization != "none"
+    adapts = setup.tuning == "lora"
     on_experts: tuple[ExpertAdapter, ...] = ()
-    if profile.adapts_fused_experts and not full:
+    if profile.adapts_fused_experts and adapts:
         on_experts = expert_adapters(architecture, setup.lora_targets or profile.adapter_targets)
     base = DTYPE_BYTES[setup.dtype]
     compute = 2 if setup.autocast else base
@@ -140,7 +158,7 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
         adapter = 4
     elif setup.trained_dtype is not None:
         adapter = DTYPE_BYTES[setup.trained_dtype]
-    elif full:
+    elif not adapts:
         adapter = base
     else:
         wide = profile.adapter_float32_quantized if quantized else profile.adapter_float32
@@ -154,11 +172,12 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
     widened = architecture.norm == "layer" or architecture.activation in WIDE_ACTIVATIONS
     widened = widened and quantized and not unquantizable and setup.autocast
     stream = 4 if wide or norms_float32 or widened else 2
-    masked = setup.padded and setup.batch > 1 and not setup.packed
+    masked = setup.masked
     return Plan(
         architecture,
         setup,
         profile,
+        full,
         base,
         compute,
         adapter,
@@ -169,8 +188,17 @@ def make_plan(architecture: Architecture, setup: TrainSetup, profile: Profile) -
             architecture, setup, profile, 4 if norms_float32 and not setup.autocast else compute, masked
         ),
         masked,
-        tuple(_consistent(shape, architecture) for shape in _shapes(architecture)),
+        tuple(_consistent(shape, architecture) for shape in _shapes(architecture, setup)),
         on_experts,
+    )
+
+
+def _scoring(architecture: Architecture) -> Architecture:
+    """The model with a score in place of its head (AutoModelForSequenceClassification)."""
+    linears = tuple(linear for linear in architecture.linears if linear.part != "head")
+    head = 0 if architecture.tied else architecture.vocab * architecture.hidden
+    return replace(
+        architecture, linears=linears, params=architecture.params - head + architecture.hidden, tied=True
     )
 
 
@@ -184,7 +212,7 @@ def _targets(
 
     Names in ``moved`` mean parameters of experts, and linears of that name no longer.
     """
-    if setup.tuning == "full":
+    if setup.tuning != "lora":
         return frozenset()
     asked = setup.lora_targets or profile.adapter_targets
     found = set()
@@ -247,7 +275,7 @@ def _consistent(shape: LayerShape, architecture: Architecture) -> LayerShape:
     )
 
 
-def _shapes(architecture: Architecture) -> Iterator[LayerShape]:
+def _shapes(architecture: Architecture, setup: TrainSetup) -> Iterator[LayerShape]:
     """The layers, alike ones together, each with its own linears.
 
     Counts of linears say how many layers have them, not which; the pairing of attention and feed-forward widths is
@@ -274,9 +302,10 @@ def _shapes(architecture: Architecture) -> Iterator[LayerShape]:
             position -= linear.count
         return None
 
+    trained_layers = {"full": layers, "freeze": min(layers, setup.trained_layers), "lora": 0}[setup.tuning]
     mixer_layers = min(layers, max((linear.count for linear in mixers), default=0))
 
-    def shape(layer: int) -> tuple[bool, bool, tuple[tuple[str, Linear], ...]]:
+    def shape(layer: int) -> tuple[bool, bool, bool, tuple[tuple[str, Linear], ...]]:
         attention = layer >= mixer_layers
         roles = {
             does: found
@@ -285,8 +314,11 @@ def _shapes(architecture: Architecture) -> Iterator[LayerShape]:
             and (found := linear_of(does, layer, does in ("q", "k", "v", "qkv") and mixer_layers > 0))
             is not None
         }
-        return attention, layer >= layers - experts, tuple(sorted(roles.items(), key=lambda item: item[0]))
+        sorted_roles = tuple(sorted(roles.items(), key=lambda item: item[0]))
+        return layer >= layers - trained_layers, attention, layer >= layers - experts, sorted_roles
 
-    for (attention, has_experts, roles), group in groupby(range(layers), key=shape):
+    for (trained, attention, has_experts, roles), group in groupby(range(layers), key=shape):
         count = sum(1 for _ in group)
-        yield LayerShape(count, dict(roles), () if attention else tuple(mixers), attention, has_experts)
+        yield LayerShape(
+            count, dict(roles), () if attention else tuple(mixers), attention, has_experts, trained
+        )

@@ -121,6 +121,7 @@ def _widened(value: int, percent: int, architecture: Architecture) -> int:
 def _phases(found: Moments) -> tuple[Phase, ...]:
     named: list[tuple[PhaseName, dict[str, int] | None]] = [
         ("load", found.load),
+        ("generation", found.generation),
         ("loss", found.loss),
         ("backward", found.backward),
         ("optimizer", found.optimizer),
@@ -128,7 +129,7 @@ def _phases(found: Moments) -> tuple[Phase, ...]:
         ("save", found.save),
     ]
     return tuple(
-        Phase(name, tuple(Part(kind, size) for kind, size in parts.items()))
+        Phase(name, tuple(Part(kind, size) for kind, size in parts.items() if size))
         for name, parts in named
         if parts is not None
     )

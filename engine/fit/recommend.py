@@ -196,7 +196,7 @@ def choose_num_processes(setup: TrainSetup, place: Place, rows: int | None) -> C
     """
     if place.count < 2:
         return Choice(1, "One card is used.")
-    smallest = setup if setup.tuning == "full" else replace(setup, quantization="nf4")
+    smallest = replace(setup, quantization="nf4") if setup.tuning == "lora" else setup
     if place.verdict(smallest) != "fits":
         return Choice(
             place.count, f"It does not fit on one card, so {place.count} of the same kind share it.", (1,)

@@ -132,10 +132,10 @@ def replay(plan: Plan, static: Static, capacity: int | None) -> Reserved:
     _load(plan, static, player)
     run = _Run(plan, static, player, sum(linear.count for linear in plan.architecture.linears) <= _MANY)
     # Large states of the optimizer, or outputs that are still held, make the second step differ from the first.
-    steps = 2 if plan.full or plan.profile.keeps_last_outputs or plan.profile.empties_cache else 1
+    steps = 2 if not plan.adapts or plan.profile.keeps_last_outputs or plan.profile.empties_cache else 1
     evaluates = plan.setup.eval_batch > 0
     for step in range(steps):
-        again = step > 0 and plan.full and plan.setup.gradient_accumulation > 1
+        again = step > 0 and not plan.adapts and plan.setup.gradient_accumulation > 1
         if step == 0 or again:
             run.pieces = [layer_piece(plan, shape, again) for shape in plan.shapes]
             run.head = head_events(plan, again)
@@ -198,7 +198,7 @@ def _load(plan: Plan, static: Static, player: _Player) -> None:
         player.settle(each // 3, experts.layers)
     others = arch.vision_params * plan.base
     player.settle(_SEGMENT, others // _SEGMENT)
-    if not plan.full:
+    if plan.adapts:
         for tensor in trained_tensors(plan):
             player.settle(tensor.elements * plan.adapter, tensor.count)
     if plan.setup.sharding == "ddp":
@@ -244,7 +244,7 @@ def _step(run: _Run, step: int, again: bool, last_step: bool) -> None:
     run.leaked.clear()
     run.scattered.clear()
     _optimize(run, step, last_step)
-    if last_step or (plan.full and plan.setup.gradient_accumulation > 1):
+    if last_step or (not plan.adapts and plan.setup.gradient_accumulation > 1):
         return
     for gradient in run.gradients:
         player.give(gradient)
@@ -316,7 +316,7 @@ def _backward(
     plan, static, player = run.plan, run.static, run.player
     checkpointed = plan.setup.gradient_checkpointing
     held = {} if checkpointed else kept.pop()
-    leaks = plan.sharded and not plan.full and plan.profile.fsdp_frozen_hooks
+    leaks = plan.sharded and plan.adapts and plan.profile.fsdp_frozen_hooks
     shard = static.unit // plan.setup.num_gpus * plan.adapter // plan.gathered if plan.sharded else 0
     if _played(piece, index):
         player.play(piece.backward, held)
@@ -332,7 +332,7 @@ def _backward(
         player.clear(held)
         if plan.full and plan.sharded:
             _scatter(run, shard)
-        elif plan.full and not (again or plan.setup.optimizer_in_backward):
+        elif piece.shape.trained and not (again or plan.setup.optimizer_in_backward):
             sizes = [linear.weights * plan.adapter for linear in piece.shape.linears.values()]
             if piece.shape.experts:
                 sizes += [elements * plan.adapter for elements in expert_weights(plan.architecture)]
@@ -381,14 +381,14 @@ def _optimize(run: _Run, step: int, last_step: bool) -> None:
         player.keep(run.static.states // 3, 3, together=False)
     elif step == 0:
         for _, moment, count in trained:
-            player.keep(moment, num_states(plan.setup.optimizer) * count, together=not plan.full)
+            player.keep(moment, num_states(plan.setup.optimizer) * count, together=plan.adapts)
     blocks: list[Block | None] = []
     if plan.setup.optimizer.startswith("adafactor"):
         copies = 5 if plan.adapter < 4 else 3
         blocks = [player.take(run.static.step_copy // copies) for _ in range(copies)]
     elif run.static.step_copy and last_step:
         for size, _, count in trained:
-            player.keep(size, count, together=not plan.full)
+            player.keep(size, count, together=plan.adapts)
     elif run.static.step_copy:
         if not run.exact:
             layers = plan.architecture.layers

@@ -11,6 +11,9 @@ from engine.fit.architecture import from_catalogue, from_config, from_folder, fr
 from engine.fit.types import Architecture, TrainSetup
 from engine.models import catalogue
 
+_LAST_LAYERS = 2  # engine.train.tuning.LAYERS_BY_DEFAULT
+_ORDINARY_ANSWER = 256  # engine.train.objectives.online.ORDINARY_ANSWER
+
 
 def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
     """The run as the predictors see it.
@@ -31,10 +34,14 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
     processes = training.num_processes or 1
     evaluates = config.data.eval is not None or config.data.eval_fraction > 0
     targets = config.lora.lora_target_modules
+    flash = model.attn_implementation == "flash_attention_2"
+    # engine.train.batching.lay_out: only where each process has the whole model
+    shared = config.method.objective in ("sft", "cpt") and training.packing is not False
+    shared = shared and not (processes > 1 and training.sharding == "fsdp")
     dtype = model.dtype or "bfloat16"
     return TrainSetup(
-        # How much the last layers alone need is not predicted yet; training all of them is the most it can be.
-        tuning="lora" if config.method.tuning == "lora" else "full",
+        tuning=config.method.tuning,
+        trained_layers=config.method.freeze_trainable_layers or _LAST_LAYERS,
         quantization=model.bnb_4bit_quant_type
         if model.load_in_4bit
         else "int8"
@@ -48,16 +55,20 @@ def setup_of(config: RunConfig, longest_row: int | None = None) -> TrainSetup:
         lora_targets=(targets,) if isinstance(targets, str) else tuple(targets),
         lora_dropout=config.lora.lora_dropout,
         dora=config.lora.use_dora,
+        objective="sft" if config.method.objective == "cpt" else config.method.objective,
+        answer_length=config.generation.max_completion_length or _ORDINARY_ANSWER
+        if form is PromptOnly
+        else 0,
         batch=batch,
         texts=texts,
         reference=_compares(config),
-        # trl/experimental/orpo/orpo_trainer.py concatenated_forward works on all logits; the others never have them at once.
-        loss="upcast" if config.method.objective == "orpo" else None,
         seq_len=length,
         eval_batch=texts * (training.per_device_eval_batch_size or batch // texts) if evaluates else 0,
         gradient_checkpointing=training.gradient_checkpointing is not False,
         optimizer=training.optim or "adamw_torch_fused",
         attention=model.attn_implementation or "sdpa",
+        packed=shared and flash,
+        lines=shared and not flash,
         gradient_accumulation=training.gradient_accumulation_steps or 1,
         num_gpus=processes,
         sharding=(training.sharding or "ddp") if processes > 1 else "none",

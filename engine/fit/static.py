@@ -105,9 +105,11 @@ def measure(plan: Plan) -> Static:
     adapter_element = (
         2 if whole_adapters else plan.adapter
     )  # the sharded load leaves them in the model's format
-    adapters = 0 if plan.full else adapter_elements(plan)
+    adapters = adapter_elements(plan) if plan.adapts else 0
     saved_modules = _saved_modules(plan)
-    trained = arch.params if plan.full else adapters + saved_modules
+    trained = adapters + saved_modules if plan.adapts else trained_weights(plan)
+    if not plan.adapts and not plan.full:
+        weights += trained * (plan.adapter - element)
     split = 1 if whole_adapters else sharded
     trained_here = -(-trained // split)
     states, paged, copy = _optimizer(plan, trained_here, adapter_element)
@@ -145,6 +147,13 @@ def measure(plan: Plan) -> Static:
         root_unit=_root_elements(plan) * gathered if sharded > 1 else 0,
         unit=unit if sharded > 1 else 0,
     )
+
+
+def trained_weights(plan: Plan) -> int:
+    """Elements of the model's own weights that are trained; with ``freeze`` its last layers and the norm after them."""
+    if plan.full:
+        return plan.architecture.params
+    return sum(item.elements * item.count for item in trained_tensors(plan))
 
 
 def _root_elements(plan: Plan) -> int:
@@ -211,7 +220,7 @@ def trained_tensors(plan: Plan) -> list[Trained]:
     """What the optimizer works on; vectors have one row. Under sharding each GPU has its share of each."""
     arch, rank = plan.architecture, plan.setup.lora_r
     found: list[Trained] = []
-    if not plan.full:
+    if plan.adapts:
         for linear in arch.linears:
             if plan.is_target(linear):
                 found += [
@@ -227,6 +236,8 @@ def trained_tensors(plan: Plan) -> list[Trained]:
         for name in plan.setup.modules_to_save:
             found.append(Trained(arch.vocab, arch.hidden, 1, embedding="embed" in name or name == "wte"))
         return found
+    if not plan.full:
+        return _last_layers(plan)
     width = max(1, arch.embedding_params // max(1, arch.vocab))
     found.append(Trained(arch.embedding_params // width, width, 1, embedding=True))
     found += [
@@ -244,6 +255,29 @@ def trained_tensors(plan: Plan) -> list[Trained]:
     if rest > 0:
         found.append(Trained(1, -(-rest // vectors), vectors))
     return found
+
+
+def _last_layers(plan: Plan) -> list[Trained]:
+    """What `engine.train.tuning.freeze` trains."""
+    arch, found, layers = plan.architecture, [], 0
+    for shape in plan.shapes:
+        if not shape.trained:
+            continue
+        layers += shape.count
+        for linear in (*shape.linears.values(), *shape.mixer_in):
+            found.append(Trained(linear.out_features, linear.in_features, shape.count))
+            if linear.bias:
+                found.append(Trained(1, linear.out_features, shape.count))
+        if shape.experts and arch.experts is not None:
+            experts, hidden = arch.experts, arch.hidden
+            each = experts.fused_params // max(1, experts.layers)
+            found.append(Trained(experts.count * hidden, each // max(1, experts.count * hidden), shape.count))
+            found.append(Trained(experts.count, hidden, shape.count))  # the router
+    last = arch.hidden * (2 if arch.norm == "layer" else 1)
+    each = max(0, arch.norm_params - last) // max(1, arch.layers * arch.norms_per_layer)
+    found.append(Trained(1, each, layers * arch.norms_per_layer))
+    found.append(Trained(1, last, 1))
+    return [item for item in found if item.elements * item.count]
 
 
 def num_states(optimizer: str) -> int:

@@ -13,7 +13,7 @@ import presets
 from engine.fit.cards import find_card
 from engine.fit.plan import make_plan
 from engine.fit.profiles import DEFAULT, load
-from engine.fit.static import adapter_elements
+from engine.fit.static import adapter_elements, trained_weights
 from engine.fit.types import DTYPE_BYTES, Architecture, TrainSetup
 from engine.machine.model import Gpu, Host
 
@@ -113,13 +113,13 @@ def work_of(architecture: Architecture, setup: TrainSetup, length: float) -> Wor
     head = head or architecture.vocab * architecture.hidden
     attention = _attention(architecture, length)
     plan = make_plan(architecture, setup, load(DEFAULT))
-    adapters = 0 if plan.full else adapter_elements(plan)
+    adapters = adapter_elements(plan) if plan.adapts else 0
     forward = 2 * (active + head + adapters) + attention
     backward = 2 * (active + head) + 4 * adapters + 2 * attention
-    if plan.full:
-        backward += 2 * (active + head)
+    trained = adapters if plan.adapts else trained_weights(plan)
+    if not plan.adapts:
+        backward += 2 * (active + head) * min(1.0, trained / max(1, architecture.params))
     again = 2 * (active + adapters) + attention if setup.gradient_checkpointing else 0.0
-    trained = architecture.params if plan.full else adapters
     return Work(forward, forward + backward + again, int(weights), trained)
 
 
@@ -140,7 +140,7 @@ def step_seconds(architecture: Architecture, setup: TrainSetup, device: Device, 
     update = 7 * element * work.trained / (device.bandwidth * _BANDWIDTH_SHARE)
     seconds += update / setup.gradient_accumulation
     if setup.num_gpus > 1:
-        whole = _LOSS_FULL if setup.tuning == "full" else _LOSS_ADAPTERS
+        whole = _LOSS_ADAPTERS if setup.tuning == "lora" else _LOSS_FULL
         seconds /= 1 - (_LOSS_SHARDED if setup.sharding == "fsdp" else whole)
     return seconds
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 DType = Literal["float32", "bfloat16", "float16"]
-Tuning = Literal["full", "lora"]
+Tuning = Literal["full", "freeze", "lora"]
 Quantization = Literal["none", "nf4", "fp4", "int8"]
 Attention = Literal["sdpa", "eager", "flash_attention_2"]
 Sharding = Literal["none", "ddp", "fsdp", "zero1", "zero2", "zero3"]
-PhaseName = Literal["load", "forward", "loss", "backward", "optimizer", "evaluation", "save"]
+PhaseName = Literal["load", "generation", "forward", "loss", "backward", "optimizer", "evaluation", "save"]
+Objective = Literal["sft", "dpo", "kto", "orpo", "reward", "grpo", "rloo"]
 
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -151,7 +152,8 @@ class TrainSetup:
     """Everything about a run that costs memory.
 
     Attributes:
-        tuning: Every weight, or added matrices only.
+        tuning: Every weight, the last layers only, or added matrices only.
+        trained_layers: How many layers ``freeze`` trains, counted from the end, with the norm after them.
         quantization: How the frozen weights are held.
         double_quant: bitsandbytes' nested quantization of the 4-bit scales.
         dtype: Number format the model is loaded in and computed in.
@@ -162,6 +164,9 @@ class TrainSetup:
         lora_dropout: Above 0 costs memory: masks and dropped inputs are kept.
         dora: Magnitude vectors beside the matrices.
         modules_to_save: Whole modules that are trained beside an adapter.
+        objective: What is learnt; raw text counts as ``sft``.
+        answer_length: Most tokens of an answer that the model makes up itself, of the ``seq_len`` that count prompt and answer;
+            0 where it makes up none.
         batch: Texts a GPU handles at once.
         texts: Texts that one row of the dataset is: 2 for a better and a worse answer.
         reference: A second, frozen copy of the model is there to compare with.
@@ -176,6 +181,8 @@ class TrainSetup:
         loss: How the loss is computed; None: as the stack does it.
         padded: Rows of one batch differ in length, so an attention mask is materialised.
         packed: Rows are concatenated without padding (``seq_len`` is then the length of the concatenation).
+        lines: Rows share lines as in `engine.train.packing`: each line has positions of its own, and where rows differ in
+            length a mask keeps them apart, also on a single line.
         gradient_accumulation: Batches before an optimizer step; above 1 gradients stay during the forward pass.
         num_gpus: Processes that train together.
         sharding: How they share the states.
@@ -185,6 +192,7 @@ class TrainSetup:
     """
 
     tuning: Tuning = "lora"
+    trained_layers: int = 0
     quantization: Quantization = "none"
     double_quant: bool = True
     dtype: DType = "bfloat16"
@@ -195,6 +203,8 @@ class TrainSetup:
     lora_dropout: float = 0.0
     dora: bool = False
     modules_to_save: tuple[str, ...] = ()
+    objective: Objective = "sft"
+    answer_length: int = 0
     batch: int = 1
     texts: int = 1
     reference: bool = False
@@ -209,6 +219,7 @@ class TrainSetup:
     loss: str | None = None
     padded: bool = True
     packed: bool = False
+    lines: bool = False
     gradient_accumulation: int = 1
     num_gpus: int = 1
     sharding: Sharding = "none"
@@ -220,6 +231,17 @@ class TrainSetup:
     def tokens(self) -> int:
         """Tokens in flight on one GPU."""
         return self.batch * self.seq_len
+
+    @property
+    def answers(self) -> int:
+        """Answers that are made up at once: those of all batches of a step (trl grpo_config.py ``steps_per_generation``)."""
+        return self.batch * self.gradient_accumulation if self.answer_length else 0
+
+    @property
+    def masked(self) -> bool:
+        """An attention mask is materialised: rows differ in length, and several lie in a batch or on a line."""
+        together = self.batch * (self.gradient_accumulation if self.lines else 1)
+        return self.padded and not self.packed and together > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from engine.config.schema import RunConfig
 from engine.fit.types import TrainSetup
 from engine.train import model as loading
-from engine.train.objectives import core
+from engine.train.objectives import core, load_objective
 
 DEMO = Path(__file__).parents[2] / "presets" / "demo"
 MEASURED_STEP = 2  # the third: optimizer states are there, and two steps were alike
@@ -36,8 +37,16 @@ class _Profiled(TrainerCallback):  # type: ignore[misc]
             self.profile.__exit__(None, None, None)
 
 
-def real_step(config: Mapping[str, Any], setup: TrainSetup, folder: Path) -> list[int]:
-    """Train three steps with `engine.train`'s trainer.
+def real_step(
+    config: Mapping[str, Any], setup: TrainSetup, folder: Path, lengths: Sequence[int] = ()
+) -> list[int]:
+    """Train three steps with `engine.train`'s trainer, as it packs rows by default.
+
+    Args:
+        config: The model's configuration.
+        setup: The run.
+        folder: Where the model is written.
+        lengths: Tokens of the rows of every step; all of ``seq_len`` when left out.
 
     Returns:
         Sizes of the third step's allocations, negative for releases, in order.
@@ -60,37 +69,67 @@ def real_step(config: Mapping[str, Any], setup: TrainSetup, folder: Path) -> lis
                 "load_in_8bit": setup.quantization == "int8",
             },
             "data": {"train": ["unused.jsonl"]},
-            "method": {"tuning": setup.tuning},
+            "method": {
+                "objective": setup.objective,
+                "tuning": setup.tuning,
+                "freeze_trainable_layers": setup.trained_layers if setup.tuning == "freeze" else None,
+            },
             "lora": {"lora_r": setup.lora_r, "lora_dropout": setup.lora_dropout},
             "training": {
                 "max_length": setup.seq_len,
-                "per_device_train_batch_size": setup.batch,
+                "per_device_train_batch_size": setup.batch // setup.texts,
                 "gradient_accumulation_steps": setup.gradient_accumulation,
                 "max_steps": MEASURED_STEP + 1,
                 "optim": setup.optimizer,
                 "gradient_checkpointing": setup.gradient_checkpointing,
-                "packing": False,  # rows of one length lie as they are predicted: padded, one a line
-                "group_by_length": False,
+                **({"group_by_length": False} if setup.objective == "sft" else {}),
             },
+            # Full training without a second model: what it said before was computed before.
+            "preference": {"precompute_ref_log_probs": setup.tuning != "lora"}
+            if setup.objective in ("dpo", "kto")
+            else {},
             "watch": {"save_steps": 100},
         }
     )
+    lengths = lengths or [setup.seq_len] * (setup.batch * setup.gradient_accumulation // setup.texts)
     rows = [
-        {"input_ids": [5] * setup.seq_len, "labels": [5] * setup.seq_len}
-        for _ in range(setup.batch * setup.gradient_accumulation * (MEASURED_STEP + 2))
+        _row(setup.objective, length, number)
+        for number, length in enumerate([*lengths] * (MEASURED_STEP + 2))
     ]
     callback = _Profiled()
     trainer = core.build(
         run,
-        loading.load_model(run),
+        loading.load_model(run, load_objective(setup.objective).auto_model),
         loading.load_tokenizer(run),
         Dataset.from_list(rows),
         None,
         core.arguments(run, str(folder / "out"), False, False),
         [callback],
     )
+    trainer._get_train_sampler = lambda *_: SequentialSampler(
+        trainer.train_dataset
+    )  # the rows of a step stay together
     trainer.train()
     return _allocations(callback.profile)
+
+
+def _row(objective: str, length: int, number: int) -> dict[str, Any]:
+    """A row of tokens as the objective's preparation makes it; the second half of a text is the answer."""
+    prompt, answer = [5] * (length // 2), [5] * (length - length // 2)
+    if objective == "dpo":
+        return {"prompt_ids": prompt, "chosen_ids": answer, "rejected_ids": answer}
+    if objective == "kto":
+        return {"prompt_ids": prompt, "completion_ids": answer, "label": number % 2 == 0}
+    if objective == "reward":
+        return {"chosen_ids": prompt + answer, "rejected_ids": prompt + answer}
+    if objective == "orpo":
+        made: dict[str, Any] = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+        for kind in ("chosen", "rejected"):
+            made[f"{kind}_input_ids"] = prompt + answer
+            made[f"{kind}_attention_mask"] = [1] * length
+            made[f"{kind}_labels"] = [-100] * len(prompt) + answer
+        return made
+    return {"input_ids": [5] * length, "labels": [5] * length}
 
 
 def _allocations(profiled: Any) -> list[int]:

@@ -30,7 +30,8 @@ def record(
     device = device or Device()
     stack = Stack.of(load(), setup)
     recorder = Recorder(cpu_kernels() if device.kind == "cpu" else cuda_kernels(1.0))
-    with device_semantics(device, setup.padded and setup.batch > 1) as autocast:
+    padded, shared = setup.padded and setup.batch > 1, setup.lines and setup.masked
+    with device_semantics(device, padded, shared=shared) as autocast:
         built = build(config, setup, stack, recorder, device, full)
         stepper = Stepper(built, setup, stack, recorder, autocast, device)
         recordings = [recorder.take(), *[stepper.train(length) for length in lengths]]

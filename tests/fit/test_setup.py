@@ -34,9 +34,8 @@ def test_only_orpo_has_all_logits_at_once() -> None:
     orpo, dpo = (predict(model, setup_of(recipe(name, training=size))) for name in ("orpo-lora", "dpo-lora"))
     logits = 4 * 2048 * model.vocab
     assert orpo.binding.name == "loss"
-    assert (
-        orpo.allocated.p50 - dpo.allocated.p50 > 10 * logits
-    )  # in 16 bits, in 32, their log-softmax, gradients
+    # In 32 bits: themselves, their gradient; of the better answers a log-softmax.
+    assert orpo.allocated.p50 - dpo.allocated.p50 > 8 * logits
 
 
 @pytest.mark.parametrize(

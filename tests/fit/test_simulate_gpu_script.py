@@ -117,7 +117,8 @@ def test_a_case_trains_through_the_real_trainer(
     embedding = torch.nn.Embedding.forward
 
     def spy(self: torch.nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
-        lengths.append(ids.shape[-1])
+        if self.training:  # not in the trial whether rows on one line leave each other alone
+            lengths.append(ids.shape[-1])
         return embedding(self, ids)
 
     monkeypatch.setattr(torch.nn.Embedding, "forward", spy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,52 @@ def test_simulated_step_matches_the_profiled_one(
         dtype="float32",
         gradient_checkpointing=checkpointing,
         padded=False,
+        lines=True,
         **METHODS[method],
     )
-    measured = real_step(MODELS[model], setup, tmp_path)
-    recordings, _ = record(MODELS[model], setup, [LENGTH] * 3, Device("cpu"), full=True)
+    _compare(MODELS[model], setup, tmp_path)
+
+
+BOTH = pytest.mark.parametrize(
+    "checkpointing", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["keeping", "checkpointing"]
+)
+
+
+@BOTH
+def test_the_last_layer_only(checkpointing: bool, tmp_path: Path) -> None:
+    setup = TrainSetup(
+        tuning="freeze",
+        trained_layers=1,
+        batch=2,
+        seq_len=LENGTH,
+        dtype="float32",
+        gradient_checkpointing=checkpointing,
+        padded=False,
+        lines=True,
+    )
+    _compare(MODELS["qwen3-wide"], setup, tmp_path)
+
+
+@BOTH
+def test_rows_that_share_lines(checkpointing: bool, tmp_path: Path) -> None:
+    """Four rows of a step lie on two lines, and a mask keeps them apart."""
+    setup = TrainSetup(
+        batch=2,
+        seq_len=LENGTH,
+        dtype="float32",
+        gradient_checkpointing=checkpointing,
+        gradient_accumulation=2,
+        lines=True,
+        lora_r=8,
+    )
+    lengths = (LENGTH, LENGTH // 2, LENGTH // 4, LENGTH // 4)
+    _compare(MODELS["qwen3-wide"], setup, tmp_path, lengths)
+
+
+def _compare(config: dict[str, Any], setup: TrainSetup, folder: Path, lengths: tuple[int, ...] = ()) -> None:
+    measured = real_step(config, setup, folder, lengths)
+    once = replace(setup, gradient_accumulation=1)  # the trainer computes the rows of a step in one part
+    recordings, _ = record(config, once, [LENGTH] * 3, Device("cpu"), full=True)
     simulated = signed_sizes(recordings, 3)
 
     assert _peak(simulated) == pytest.approx(_peak(measured), rel=0.01)

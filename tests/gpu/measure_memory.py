@@ -141,8 +141,7 @@ def run_config(case: Case, folder: Path) -> Any:
                 "max_steps": max(STEPS, len(case.lengths)),
                 "optim": case.optimizer,
                 "gradient_checkpointing": case.checkpointing,
-                "packing": False,  # rows lie as the case says
-                "group_by_length": False,
+                "group_by_length": False,  # rows of a step are alike, so each has a line of its own
             },
             "watch": {"save_steps": 10_000},
         }

@@ -15,6 +15,7 @@ from engine.errors import UserError
 from engine.fit.simulate.device import Device
 from engine.fit.simulate.fused import fuse_adapters, fuse_norms_and_rotations
 from engine.fit.simulate.layers import Sketch, sketch
+from engine.fit.simulate.objectives import OUTPUTS
 from engine.fit.simulate.recorder import Recorder
 from engine.fit.simulate.semantics import replaced
 from engine.fit.simulate.stack import FUSED, Stack
@@ -105,13 +106,18 @@ def build(
             fuse_adapters(built.model)
         if setup.gradient_checkpointing:
             built.model.enable_input_require_grads()
+    if setup.tuning == "freeze":
+        from engine.train import tuning
+
+        first = built.sketch.depth - setup.trained_layers
+        tuning.freeze(built.model, sum(index >= first for index in built.sketch.chosen))
     _cast(built, setup, stack, recorder)
     from trl.trainer.utils import add_fused_lm_head
 
-    if stack.loss == FUSED:
+    if stack.loss == FUSED and setup.objective in OUTPUTS:
         # As SFTTrainer.__init__ does after wrapping the model.
         base = built.model.get_base_model() if setup.tuning == "lora" else built.model
-        add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
+        add_fused_lm_head(base, outputs=OUTPUTS[setup.objective])
     if setup.gradient_checkpointing:
         with _quiet():
             built.model.gradient_checkpointing_enable({"use_reentrant": stack.reentrant})
@@ -122,7 +128,7 @@ def build(
 
 
 def _bare(config: Mapping[str, Any], setup: TrainSetup) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -140,9 +146,10 @@ def _bare(config: Mapping[str, Any], setup: TrainSetup) -> Any:
         with META, _quiet():
             # flash_attention_2 needs its package to be installed; the kernel is the one that sdpa chooses.
             attention = "eager" if setup.attention == "eager" or not _has_sdpa(made) else "sdpa"
-            model = AutoModelForCausalLM.from_config(
-                made, dtype=getattr(torch, setup.dtype), attn_implementation=attention
-            )
+            kind: Any = AutoModelForCausalLM
+            if setup.objective == "reward":
+                kind, made.num_labels, made.pad_token_id = AutoModelForSequenceClassification, 1, 0
+            model = kind.from_config(made, dtype=getattr(torch, setup.dtype), attn_implementation=attention)
     except Exception as error:  # transformers raises whatever its configuration code runs into
         raise UserError(
             f"transformers cannot build this model, so its step cannot be simulated: {str(error)[:200]}",
@@ -166,7 +173,10 @@ def _shorten(model: Any, setup: TrainSetup, full: bool) -> Built:
     name, layers = _decoder_layers(model, depth)
     params = sum(parameter.numel() for parameter in model.parameters())
     warmup = _warmup_bytes(model, setup)
-    plan = sketch([_signature(layer, config, index) for index, layer in enumerate(layers)])
+    trained = depth - setup.trained_layers if setup.tuning == "freeze" else 0
+    plan = sketch(
+        [(index >= trained, *_signature(layer, config, index)) for index, layer in enumerate(layers)]
+    )
     if full:
         plan = Sketch(tuple(range(depth)), plan.kinds, plan.kinds)
     if not plan.complete:
@@ -331,7 +341,7 @@ def _attach_adapter(model: Any, setup: TrainSetup, stack: Stack) -> Any:
 
     targets = "all-linear" if setup.lora_targets == ("all-linear",) else list(setup.lora_targets)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if setup.objective == "reward" else "CAUSAL_LM",
         r=setup.lora_r,
         lora_alpha=2 * setup.lora_r,
         lora_dropout=setup.lora_dropout,

@@ -218,8 +218,11 @@ class _Job:
         recorder = Recorder(cuda_kernels(self.given.scored))
         padded = setup.padded and not setup.packed and setup.batch > 1
         masked = setup.attention != "flash_attention_2"
+        shared = setup.lines and setup.masked
         with ExitStack() as changes:
-            autocast = changes.enter_context(device_semantics(device, padded, masked, stack.grouped_heads))
+            autocast = changes.enter_context(
+                device_semantics(device, padded, masked, stack.grouped_heads, shared)
+            )
             try:
                 check("building the model")
                 built = build(self.config, setup, stack, recorder, device, full)
@@ -233,6 +236,9 @@ class _Job:
                 if setup.eval_batch:
                     check("an evaluation batch")
                     recordings.append(stepper.evaluate(setup.eval_seq_len or setup.seq_len, setup.eval_batch))
+                if setup.answers:
+                    check("writing the answers of a step")
+                    recordings.append(stepper.generate())
             except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
                 raise UserError(
                     f"The step of this model cannot be simulated: {type(error).__name__}: {str(error)[:300]}",
@@ -248,7 +254,9 @@ class _Job:
 def _reel(setup: TrainSetup, recorded: Sequence[int], traces: Sequence[Trace], empties_cache: bool) -> Reel:
     loaded, first, *rest = traces
     already = loaded.allocations
-    evaluation = None
+    generation = evaluation = None
+    if setup.answers:
+        generation = relative(rest.pop(), setup.seq_len, already)
     if setup.eval_batch:
         evaluation = relative(rest.pop(), setup.eval_seq_len or setup.seq_len, already)
     steps = {length: relative(trace, length, already) for length, trace in zip(recorded, rest, strict=True)}
@@ -256,7 +264,7 @@ def _reel(setup: TrainSetup, recorded: Sequence[int], traces: Sequence[Trace], e
     if setup.num_gpus > 1:
         held = _ddp_buckets(sum(gradients(steps[recorded[0]])))
     opening = relative(first, recorded[0], already, rest[0])
-    return Reel(loaded, opening, steps, evaluation, held, empties_cache)
+    return Reel(loaded, opening, steps, evaluation, held, empties_cache, generation)
 
 
 def _ddp_buckets(total: int) -> tuple[int, ...]:

@@ -12,7 +12,15 @@ from engine.fit.allocator_replay import Peak, replay
 from engine.fit.simulate.runs import Film, Step
 from engine.fit.types import Part, Phase, PhaseName, Prediction, Range, TrainSetup
 
-PHASES: tuple[PhaseName, ...] = ("load", "forward", "loss", "backward", "optimizer", "evaluation")
+PHASES: tuple[PhaseName, ...] = (
+    "load",
+    "generation",
+    "forward",
+    "loss",
+    "backward",
+    "optimizer",
+    "evaluation",
+)
 # Over published runs whose stack the installed libraries can follow, allocated memory is off by less than 0.1 %
 # (tests/fit/test_simulate_rows.py); what the data decide, such as outliers, comes on top.
 MODEL_ERROR = 0.01
@@ -24,6 +32,7 @@ KINDS = {
     "workspace": "workspaces of the matrix library",
     "held": "buckets for exchanging gradients",
     "inputs": "token ids, masks and positions",
+    "generation": "answers being written",
     "forward": "activations kept for the backward pass",
     "loss": "logits and loss",
     "backward": "temporary",
@@ -72,7 +81,7 @@ def prediction(
         profile: Name of the stack.
         notes: What is known to be unsure, in words; each adds to the upper end.
     """
-    phases = _phases(film, found, KINDS | {"adapter": KINDS["load"]} if setup.tuning == "full" else KINDS)
+    phases = _phases(film, found, KINDS | {"adapter": KINDS["load"]} if setup.tuning != "lora" else KINDS)
     allocated = max(phase.bytes for phase in phases)
     reserved = [max(peak.reserved for peak in run.values()) for run in found]
     high = quantiles(reserved, n=20, method="inclusive")[-1] if len(reserved) > 1 else reserved[0]

@@ -168,6 +168,7 @@ class Reel:
         evaluation: One evaluation batch, if there is one.
         held: Sizes of buffers beside the model, such as those of several GPUs.
         empties_cache: The training loop empties the allocator's cache between batches.
+        generation: Writing the answers that a step learns from, if there are any.
     """
 
     load: Trace
@@ -176,6 +177,7 @@ class Reel:
     evaluation: Step | None = None
     held: tuple[int, ...] = ()
     empties_cache: bool = False
+    generation: Step | None = None
     _made: dict[int, Step] = field(default_factory=dict)
 
     def at(self, length: int) -> Step:
@@ -227,6 +229,8 @@ class Reel:
         left = self.first.left
         for length in lengths[1:]:
             step = self.at(length)
+            if self.generation is not None:
+                film.drop(film.play(self.generation), self.generation.left)
             if self.empties_cache:
                 film.empties.add(len(film.events))
             before, old = base, left

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from engine.fit.simulate.attention import attention_for
 from engine.fit.simulate.autocast import Autocast, autocast_for_meta
 from engine.fit.simulate.device import Device
+from engine.fit.simulate.objectives import selective_log_softmax
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ _MISSING = object()
 
 @contextlib.contextmanager
 def device_semantics(
-    device: Device, padded: bool, masked: bool = True, grouped_heads: bool = True
+    device: Device, padded: bool, masked: bool = True, grouped_heads: bool = True, shared: bool = False
 ) -> Iterator[Autocast]:
     """Everything below runs as it would on that device.
 
@@ -46,6 +47,7 @@ def device_semantics(
         padded: Whether rows of a batch differ in length, so that an attention mask is needed.
         masked: Whether attention takes masks at all; the flash_attention_2 package does not.
         grouped_heads: Whether grouped keys and values are passed to attention as they are.
+        shared: Whether rows share lines, so that a mask read off their positions keeps them apart.
 
     Yields:
         The autocast to enter around the model's forward pass.
@@ -53,15 +55,20 @@ def device_semantics(
     from transformers import masking_utils
     from transformers.integrations import sdpa_attention
 
-    all_set = masking_utils.fast_all
+    all_set, packed_rows = masking_utils.fast_all, masking_utils.find_packed_sequence_indices
 
     def fast_all(mask: Tensor) -> bool:
         all_set(mask)
         return not padded
 
+    def find_packed_sequence_indices(position_ids: Tensor) -> Tensor | None:
+        packed_rows(position_ids)
+        return torch.empty_like(position_ids) if shared else None
+
     autocast = Autocast()
     changes: list[tuple[Any, str, Any]] = [
         (masking_utils, "fast_all", fast_all),
+        (masking_utils, "find_packed_sequence_indices", find_packed_sequence_indices),
         (torch, "is_autocast_enabled", autocast.is_enabled),
         (torch, "get_autocast_dtype", autocast.dtype_for),
         (torch, "autocast", autocast_for_meta(torch.autocast)),
@@ -91,6 +98,7 @@ def _no_mask(*args: Any, **kwargs: Any) -> None:
 
 
 def _cuda_changes() -> list[tuple[Any, str, Any]]:
+    from trl.experimental.orpo import orpo_trainer
     from trl.kernels import chunked_logprob
     from trl.trainer import utils as trl_utils
 
@@ -101,6 +109,7 @@ def _cuda_changes() -> list[tuple[Any, str, Any]]:
         (torch.nn.functional, "dropout", _fused_dropout),
         (chunked_logprob, "_use_triton", yes),
         (trl_utils, "_use_triton", yes),
+        (orpo_trainer, "selective_log_softmax", selective_log_softmax),
         # Triton kernels write into tensors they are given and allocate nothing.
         (chunked_logprob, "_forward_kernel", _Launcher()),
         (chunked_logprob, "_backward_kernel", _Launcher()),

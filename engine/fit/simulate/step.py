@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from engine.fit.simulate import objectives
 from engine.fit.simulate.autocast import Autocast
 from engine.fit.simulate.device import Device
 from engine.fit.simulate.losses import logits_loss
@@ -50,7 +51,11 @@ class Stepper:
         autocast.dtype = torch.float16 if setup.dtype == "float16" else torch.bfloat16
         if self.uses_autocast:
             _checkpoint_with(built.model, autocast)
-        self.trainer = _trainer(built.model, setup)
+        self.trainer = (
+            _trainer(built.model, setup)
+            if setup.objective == "sft"
+            else objectives.stand_in(built.model, setup, self._prepared(built.model.forward))
+        )
         self.optimizer = _optimizer(built.model, setup)
         self.trained = [p for p in built.model.parameters() if p.requires_grad]
         self._kept: Any = None
@@ -82,9 +87,9 @@ class Stepper:
         batch = batch or self.setup.batch
         with _quiet(), recorder:
             recorder.mark("inputs")
-            micro = [_inputs(batch, length) for _ in range(self.setup.gradient_accumulation)]
+            micro = [self._batch(batch, length) for _ in range(self.setup.gradient_accumulation)]
             # Accelerate's loader fetches the next batch while this one is used.
-            following = _inputs(batch, length) if self.device.kind == "cuda" else None
+            following = self._batch(batch, length) if self.device.kind == "cuda" else None
             items = torch.ones((), dtype=torch.long).to(META)
             model.train()
             for inputs in micro:
@@ -117,7 +122,7 @@ class Stepper:
             recorder.mark("evaluation")
             recorder.forward_begins()
             self._kept = None
-            inputs = _inputs(batch, length)
+            inputs = self._batch(batch, length, padded=True)
             model.eval()
             with torch.no_grad():
                 loss = self._forward(inputs, None)
@@ -126,7 +131,46 @@ class Stepper:
             model.train()
         return recorder.take()
 
+    def generate(self) -> Recording:
+        """The answers of a step: their prompts are read at once, and the last of their tokens is written."""
+        recorder, model, setup = self.recorder, self.built.model, self.setup
+        prompt = max(1, setup.seq_len - setup.answer_length)
+        with _quiet(), recorder:
+            recorder.mark("generation")
+            recorder.forward_begins()
+            model.eval()
+            with torch.no_grad():
+                objectives.write_answers(model, recorder, setup.answers, prompt, setup.seq_len)
+            recorder.forward_begins()
+            model.train()
+        recording = recorder.take()
+        recording.marks = recording.marks[:1]  # what follows the layers is no loss here
+        return recording
+
+    def _batch(self, batch: int, length: int, padded: bool = False) -> dict[str, torch.Tensor]:
+        if self.setup.objective != "sft":
+            return objectives.inputs_of(self.setup, batch, length)
+        if self.setup.lines and self.stack.loss == FUSED and not padded:
+            return _lines(batch, length)
+        return _inputs(batch, length)
+
+    def _prepared(self, forward: Any) -> Any:
+        """A model's forward pass as accelerate makes it: under autocast, with results in float32."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not self.uses_autocast or self.autocast.is_enabled():
+                return forward(*args, **kwargs)
+            from accelerate.utils.operations import convert_to_fp32
+
+            with self.autocast:
+                result = forward(*args, **kwargs)
+            return convert_to_fp32(result)
+
+        return call
+
     def _forward(self, inputs: dict[str, torch.Tensor], items: torch.Tensor | None) -> torch.Tensor:
+        if self.setup.objective != "sft":
+            return objectives.loss_of(self.trainer, self.setup, inputs)
         if self.stack.loss == FUSED:
             from engine.train.lean_loss import LeanLoss
 
@@ -172,6 +216,13 @@ def _inputs(batch: int, length: int) -> dict[str, torch.Tensor]:
         name: torch.zeros((batch, length), dtype=torch.long).to(META)
         for name in ("input_ids", "attention_mask", "labels")
     }
+
+
+def _lines(batch: int, length: int) -> dict[str, torch.Tensor]:
+    """What `engine.train.packing.StepCollator` makes: a position for every token, so no attention mask."""
+    names = ("input_ids", "labels", "position_ids")
+    made = {name: torch.zeros((batch, length), dtype=torch.long).to(META) for name in names}
+    return made | {"num_tokens": torch.zeros((), dtype=torch.long).to(META)}
 
 
 def _trainer(model: Any, setup: TrainSetup) -> Any:
