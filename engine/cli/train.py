@@ -11,7 +11,7 @@ from engine.advise.objectives import OBJECTIVES
 from engine.advise.reward_examples import example_scores, lines
 from engine.cli.main import Parser, Screen
 from engine.cli.watch import add_watch_options, watch
-from engine.config.draft import DEMO, DEMO_RECIPE, Plan, default_name, prepare, start
+from engine.config.draft import DEMO, DEMO_DATA, DEMO_RECIPE, Plan, default_name, prepare, refusals, start
 from engine.config.loading import load, rooted, validate
 from engine.config.schema import SECTIONS, RunConfig
 from engine.data.forms import PromptOnly
@@ -88,7 +88,9 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
             print("\n".join(f"# {line}".rstrip() for line in lines(example_scores(plan.config))))
         return 0
     check_fit(plan, args.anyway)
-    return watch(start(plan, numbered=args.name is None), args, screen)
+    if OBJECTIVES[plan.config.method.objective].form is PromptOnly and not args.anyway:
+        print("\n".join(lines(example_scores(plan.config))), file=sys.stderr)
+    return watch(start(plan, numbered=args.name is None, anyway=args.anyway), args, screen)
 
 
 def fetch_data(config: RunConfig) -> None:
@@ -112,7 +114,9 @@ def example(name: str) -> str:
         UserError: There is no such recipe.
     """
     if name == "demo":
-        return DEMO_RECIPE.read_text(encoding="utf-8")
+        text = DEMO_RECIPE.read_text(encoding="utf-8")
+        kept = [line for line in text.splitlines(keepends=True) if "relative to this file" not in line]
+        return "".join(kept).replace('"."', f'"{DEMO}"').replace('"train.jsonl"', f'"{DEMO_DATA}"')
     folder = DEMO.parent / "recipes"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
@@ -132,24 +136,9 @@ def check_fit(plan: Plan, anyway: bool) -> None:
         UserError: It does not fit on the card, the disk or into main memory, and the user has not said to start it all
             the same.
     """
-    if plan.budget is not None and not anyway:
-        for problem in plan.budget.problems:
-            raise UserError(
-                problem.what, problem.where, f"{problem.fix} Or start all the same with --anyway."
-            )
-    found = plan.fit
-    if found is None:
-        return
-    if found.verdict != "no" or anyway:
-        print(found.sentence, file=sys.stderr)
-        return
-    makes_it_fit = found.advice.options() if found.advice else ""
-    raise UserError(
-        found.sentence,
-        printable(plan.config.model.model_name_or_path),
-        (
-            f"This makes it fit: {makes_it_fit}   Or start it all the same with --anyway."
-            if makes_it_fit
-            else "No setting makes it fit: choose a smaller model or a larger card, or start it all the same with --anyway."
-        ),
-    )
+    for refusal in [] if anyway else refusals(plan):
+        raise UserError(
+            refusal.what, refusal.where, f"{refusal.fix}   Or start it all the same with --anyway."
+        )
+    if plan.fit is not None:
+        print(plan.fit.sentence, file=sys.stderr)

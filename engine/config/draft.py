@@ -24,6 +24,7 @@ from engine.config.writing import command_line, to_yaml
 from engine.data.dataset import Dataset
 from engine.data.forms import Labelled, Objective, PromptOnly
 from engine.data.sources import is_hub_id, parse_mapping, spec_of
+from engine.display import printable
 from engine.errors import UserError
 from engine.fit.budget import Budget, budget_of
 from engine.fit.cards import find_card
@@ -286,13 +287,38 @@ def _predicted(
     )
 
 
-def start(plan: Plan, numbered: bool = True) -> RunDir:
+def refusals(plan: Plan) -> list[UserError]:
+    """What is sure to make a run fail: too little room on a disk, in main memory or on the card; each with a way out."""
+    found = list(plan.budget.problems) if plan.budget is not None else []
+    if plan.fit is not None and plan.fit.verdict == "no":
+        options = plan.fit.advice.options() if plan.fit.advice else ""
+        found.append(
+            UserError(
+                plan.fit.sentence,
+                printable(plan.config.model.model_name_or_path),
+                f"This makes it fit: {options}"
+                if options
+                else "No setting makes it fit: choose a smaller model or a larger card.",
+            )
+        )
+    return found
+
+
+def start(plan: Plan, numbered: bool = True, anyway: bool = False) -> RunDir:
     """Make the run directory and start the trainer, detached.
 
+    Args:
+        plan: The run.
+        numbered: A number is added to its name where that is taken.
+        anyway: The user knows of its `refusals` and starts it all the same.
+
     Raises:
-        UserError: The name is taken (unless `numbered`), the folder cannot be written, or nothing useful would be
-            learnt through the chat template.
+        UserError: It is sure to fail, the name is taken (unless `numbered`), the folder cannot be written, or nothing useful
+            would be learnt through the chat template.
     """
+    if not anyway:
+        for refusal in refusals(plan):
+            raise refusal
     run = lay_out(plan, numbered)
     launch(run, plan.config.training.num_processes or 1, plan.env)
     return run

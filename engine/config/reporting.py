@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from engine.display import printable
 from engine.errors import UserError
 
 PACKAGES = {
@@ -38,3 +39,17 @@ def require_reporting(names: Sequence[str], output_dir: str | None = None) -> No
         os.environ.setdefault(
             "TENSORBOARD_LOGGING_DIR", str(Path(output_dir).absolute().parent / "tensorboard")
         )
+
+
+def cannot_report(error: Exception) -> UserError | None:
+    """What one of these programs complains about, such as that nobody is logged in; None when the error is another one."""
+    name = type(error).__module__.partition(".")[0].lower()
+    if name not in PACKAGES:
+        return None
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    offline = "set WANDB_MODE=offline, " if name == "wandb" else ""
+    return UserError(
+        f"{name} does not work here: {printable(first, 300)}",
+        f"report_to {name}",
+        f"Do what it asks for, {offline}or leave report_to out: finetui shows the curves itself.",
+    )

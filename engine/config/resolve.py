@@ -118,6 +118,7 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
             filling.config,
             lambda limit: choose_batch(setup(), place, limit) if place else choose_batch_unmeasured(facts),
             wanted,
+            rows,
         ),
     )
     batch = filling.config.training.per_device_train_batch_size or 1
@@ -128,7 +129,7 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
     fill(
         "gradient_accumulation_steps",
         lambda: (
-            own.accumulation(batch * processes, generations)
+            own.accumulation(batch * processes, generations, rows)
             if about.form is PromptOnly
             else choose_accumulation(rows, batch * processes)
         ),

@@ -46,13 +46,16 @@ def before_batch(filling: Filling, layers: int | None, seen: Seen | None) -> Non
         filling.fill("num_generations", lambda: _generations(filling.config))
 
 
-def batch(config: RunConfig, choose: Callable[[int], Choice[int]], wanted: int) -> Choice[int]:
+def batch(
+    config: RunConfig, choose: Callable[[int], Choice[int]], wanted: int, rows: int = PROMPTS_A_STEP
+) -> Choice[int]:
     """Rows at once.
 
     Args:
         config: The run so far.
         choose: The largest batch of rows that fits, up to a limit.
         wanted: Rows a step should have on one card.
+        rows: To learn from.
     """
     form = OBJECTIVES[config.method.objective].form
     if form is Labelled:
@@ -63,7 +66,7 @@ def batch(config: RunConfig, choose: Callable[[int], Choice[int]], wanted: int) 
     if form is not PromptOnly:
         return choose(wanted)
     made = config.generation.num_generations or 1
-    texts = choose(made * PROMPTS_A_STEP)
+    texts = choose(made * min(PROMPTS_A_STEP, rows))
     value = texts.value // made * made or next(n for n in range(texts.value, 0, -1) if made % n == 0)
     prompts = value // made
     holds = (
@@ -82,9 +85,9 @@ def eval_batch(config: RunConfig, batch: int) -> Choice[int]:
     return Choice(batch, f"{batch}, the same as in training, so evaluation needs no more memory.")
 
 
-def accumulation(at_once: int, generations: int) -> Choice[int]:
-    """As many batches as hold all answers to a few prompts."""
-    steps = max(1, round(PROMPTS_A_STEP * generations / at_once))
+def accumulation(at_once: int, generations: int, rows: int = PROMPTS_A_STEP) -> Choice[int]:
+    """As many batches as hold all answers to a few prompts, no more than there are."""
+    steps = max(1, round(min(PROMPTS_A_STEP, rows) * generations / at_once))
     while steps * at_once % generations:
         steps += 1
     total = steps * at_once

@@ -6,6 +6,7 @@ Sections are for people; keys carry the names Hugging Face and TRL use, and no k
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -219,29 +220,43 @@ class Lora(Section):
 
     lora_r: int = setting(
         16,
-        "Rank: how much the adapter can learn. Double it when the model does not pick up enough.",
+        "Rank: how much the adapter can learn. Double it when the model does not pick up enough, halve it when it learns by "
+        "heart. Adapter, its gradients and optimizer grow with it.",
         usual="8 to 64",
         ge=1,
         le=1024,
     )
     lora_alpha: int = setting(
         32,
-        "Strength of the adapter relative to the rank.",
+        "Strength of the adapter: it counts alpha divided by the rank. Change it along with the rank; costs nothing.",
         usual="the rank, or twice the rank",
         ge=1,
         le=4096,
     )
     lora_dropout: float = setting(
         0.0,
-        "Randomly drop part of the adapter while training, against overfitting.",
+        "Randomly drop part of the adapter while training. Raise it when few rows are learnt by heart; costs a little time and "
+        "memory.",
         usual="0 to 0.1",
         ge=0,
         lt=1,
     )
     lora_target_modules: str | list[str] = setting(
-        "all-linear", "Which layers get an adapter: all-linear, or a list such as [q_proj, v_proj]."
+        "all-linear",
+        "Which layers get an adapter: all-linear learns best; a list such as [q_proj, v_proj] saves memory and learns less.",
     )
-    use_rslora: bool = setting(False, "Scale by the square root of the rank; helps at ranks of 64 and more.")
+
+    @field_validator("lora_target_modules")
+    @classmethod
+    def _names(cls, value: str | list[str]) -> str | list[str]:
+        """A name, or several with commas, is a list; what holds other signs is a pattern."""
+        if isinstance(value, list) or value == "all-linear" or not re.fullmatch(r"[\w\s,]+", value):
+            return value
+        return [part for part in (part.strip() for part in value.split(",")) if part]
+
+    use_rslora: bool = setting(
+        False, "rsLoRA: scale by the square root of the rank. Helps at ranks of 64 and more; costs nothing."
+    )
     use_dora: bool = setting(
         False, "DoRA: learn size and direction apart; slightly better at small ranks, slower."
     )
@@ -274,20 +289,25 @@ class Training(Section):
     )
     per_device_train_batch_size: int | None = setting(
         None,
-        "Conversations a GPU handles at once. More is faster until the memory is full.",
+        "Conversations a GPU handles at once. More is faster and takes more memory; lower it when memory runs out.",
         usual="1 to 16",
         ge=1,
         le=4096,
     )
     gradient_accumulation_steps: int | None = setting(
         None,
-        "Batches added up before the model changes: a larger batch without more memory.",
+        "Batches added up before the model changes: a larger batch without more memory. Raise it when the loss jumps about; each "
+        "step takes longer, and there are fewer of them.",
         usual="1 to 16",
         ge=1,
         le=4096,
     )
     per_device_eval_batch_size: int | None = setting(
-        None, "Conversations handled at once during evaluation.", ge=1, le=4096
+        None,
+        "Conversations handled at once during evaluation. Lower it if memory runs out there; nothing that is learnt depends on it.",
+        usual="as in training",
+        ge=1,
+        le=4096,
     )
     learning_rate: float | None = setting(
         None,
@@ -297,35 +317,53 @@ class Training(Section):
         le=1,
     )
     num_train_epochs: float | None = setting(
-        None, "How often the whole dataset is read.", usual="1 to 3", gt=0, le=1000
+        None,
+        "How often the whole dataset is read. More when the loss on held-out rows still falls at the end; less when it rises. Time "
+        "grows with it.",
+        usual="1 to 3",
+        gt=0,
+        le=1000,
     )
     max_steps: int = setting(
         -1, "Stop after this many steps, whatever num_train_epochs says. -1: no such limit.", "steps", ge=-1
     )
     lr_scheduler_type: Literal[
         "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr"
-    ] = setting("linear", "How the learning rate falls towards the end.")
+    ] = setting(
+        "linear",
+        "How the learning rate falls towards the end. linear and cosine suit nearly every run; constant is for trying out, where you "
+        "do not know when to stop. Costs nothing.",
+    )
     warmup_ratio: float = setting(
         0.05,
-        "Share of the steps in which the learning rate rises from zero.",
+        "Share of the steps in which the learning rate rises from zero. Raise it when the loss jumps at the beginning.",
         usual="0.03 to 0.1",
         ge=0,
         lt=1,
     )
     weight_decay: float = setting(
-        0.0, "Pulls weights towards zero, against overfitting.", usual="0 to 0.1", ge=0, le=1
+        0.0,
+        "Pulls weights towards zero. Against learning by heart, mostly in full fine-tuning; costs nothing.",
+        usual="0 to 0.1",
+        ge=0,
+        le=1,
     )
     max_grad_norm: float = setting(
-        1.0, "Longest step the gradient may ask for; cuts off spikes.", usual="0.3 to 1", ge=0
+        1.0,
+        "Longest step the gradient may ask for; cuts off spikes. Lower it when single rows make the loss jump; 0 cuts nothing.",
+        usual="0.3 to 1",
+        ge=0,
     )
     optim: (
         Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor"] | None
     ) = setting(
         None,
-        "The optimizer. adamw_8bit needs a quarter of the optimizer memory; it matters for full fine-tuning.",
+        "The rule by which weights change. adamw_8bit needs a quarter of the optimizer memory, which matters in full fine-tuning; the "
+        "paged one moves to main memory when the card is full, which is slow; adafactor needs least and learns a little less well.",
     )
     gradient_checkpointing: bool | None = setting(
-        None, "Recompute instead of remember: much less memory for about 20 to 30 % more time."
+        None,
+        "Recompute instead of remember: much less memory for about 20 to 30 % more time. Switch on when memory runs out.",
     )
     neftune_noise_alpha: float | None = setting(
         None,
@@ -353,7 +391,12 @@ class Training(Section):
         False,
         "Let PyTorch compile the model before the first steps. Costs a minute or more; pays off in runs of hours on a GPU.",
     )
-    seed: int = setting(42, "The same seed gives the same run.", ge=0, le=2**32 - 1)
+    seed: int = setting(
+        42,
+        "The same seed gives the same run. Change it to see how much of a difference is mere luck.",
+        ge=0,
+        le=2**32 - 1,
+    )
     num_processes: int | None = setting(None, "How many GPUs train together.", ge=1, le=64)
     sharding: Literal["ddp", "fsdp"] | None = setting(
         None,
@@ -365,14 +408,35 @@ class Training(Section):
 class Watch(Section):
     """What is measured, shown and kept while it trains."""
 
-    logging_steps: int = setting(1, "Report the loss every so many steps.", "steps", ge=1)
+    logging_steps: int = setting(
+        1,
+        "Report the loss every so many steps. Each report makes the card wait for a moment; raise it when steps are very short.",
+        "steps",
+        "1 to 10",
+        ge=1,
+    )
     eval_steps: int | None = setting(
-        None, "Measure the loss on the held-out rows every so many steps.", "steps", ge=1
+        None,
+        "Measure the loss on the held-out rows every so many steps. More often shows sooner when it stops getting better; each time "
+        "reads all held-out rows.",
+        "steps",
+        "a tenth of a run's",
+        ge=1,
     )
     save_steps: int | None = setting(
-        None, "Write a checkpoint every so many steps; a run continues from the last one.", "steps", ge=1
+        None,
+        "Write a checkpoint every so many steps; a run continues from the last one. More often loses less in a crash and writes more.",
+        "steps",
+        "a tenth of a run's",
+        ge=1,
     )
-    save_total_limit: int = setting(2, "How many checkpoints are kept.", usual="1 to 3", ge=1, le=1000)
+    save_total_limit: int = setting(
+        2,
+        "How many checkpoints are kept, the newest and the best among them. Each takes disk space.",
+        usual="1 to 3",
+        ge=1,
+        le=1000,
+    )
     sample_prompts: list[str] = setting(
         [],
         "Questions the model answers before, while and after it is trained, so that you see the difference.",
@@ -384,7 +448,8 @@ class Watch(Section):
     sample_max_new_tokens: int = setting(96, "Longest such answer.", "tokens", ge=1, le=4096)
     early_stopping_patience: int = setting(
         0,
-        "Stop when so many evaluations in a row were no better than the best one. 0 switches it off.",
+        "Stop when so many evaluations in a row were no better than the best one. Saves time where rows are soon learnt by heart. 0 "
+        "switches it off.",
         usual="2 to 5 evaluations",
         ge=0,
     )

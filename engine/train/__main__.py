@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -84,10 +85,18 @@ def main(run_path: str) -> int:
     return 0
 
 
+def leave(code: int) -> None:
+    """End the process. Where several train together, not by Python's way: what the libraries clean up last may wait for a
+    process that is gone, or abort one whose work is done."""
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if code != RESTART and not together:
+        sys.exit(code)
+    if code != RESTART:
+        atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    code = main(sys.argv[1])
-    if code == RESTART:
-        # Processes that trained together would wait for each other in their libraries' clean-up.
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
+    leave(main(sys.argv[1]))

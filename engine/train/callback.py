@@ -127,7 +127,7 @@ class RunCallback(TrainerCallback):
         name = f"checkpoint-{state.global_step}"
         if not (self.recorder.run.checkpoints / name).is_dir():
             # No room on the disk, or nothing worth saving: that was told when it happened.
-            if self.stop_reason in ("terminated", "stop-and-save"):
+            if self.stop_reason in ("terminated", "pause", "stop-and-save"):
                 self.stop_reason = "unsaved"
             return
         is_best = bool(state.best_model_checkpoint) and Path(str(state.best_model_checkpoint)).name == name
@@ -162,8 +162,10 @@ class RunCallback(TrainerCallback):
 
     def _agreed_stop(self, asked: set[str]) -> str | None:
         """Whether to stop, the same answer on every rank; the strongest wish of any rank wins."""
-        wish = 3 if "stop-now" in asked else 2 if "stop-and-save" in asked else 1 if self.terminated() else 0
-        return (None, "terminated", "stop-and-save", "stop-now")[strongest(wish)]
+        wishes = (None, "terminated", *requests.STOPS)
+        asked_for = [wish for wish in requests.STOPS if wish in asked]
+        wish = asked_for[-1] if asked_for else "terminated" if self.terminated() else None
+        return wishes[strongest(wishes.index(wish))]
 
     def leave_out(self, seconds: float) -> None:
         """Time that went into something else than training, so that it does not look like slow training."""
@@ -171,11 +173,10 @@ class RunCallback(TrainerCallback):
 
     def is_ending(self) -> bool:
         """Whether somebody wants the run to end, so that it should not wait for anything."""
-        stops = ("stop-now", "stop-and-save")
         return (
             self.stop_reason is not None
             or self.terminated()
-            or any(requests.is_requested(self.recorder.run, stop) for stop in stops)
+            or any(requests.is_requested(self.recorder.run, stop) for stop in requests.STOPS)
         )
 
 

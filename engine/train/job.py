@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.advise.objectives import OBJECTIVES
 from engine.config.loading import load
+from engine.config.reporting import cannot_report
 from engine.config.schema import RunConfig
 from engine.data.forms import PromptOnly
 from engine.data.mixing import load_data
@@ -130,8 +131,19 @@ def train(run: RunDir, recorder: Recorder, terminated: Callable[[], bool], own_p
         )
     elif recorder.attempt > 1:
         recorder.phase("resuming", "There is no checkpoint yet: starting again.", step=0, resumed_from=0)
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    except Exception as error:
+        if (refusal := cannot_report(error)) is not None:
+            raise refusal from error
+        raise
 
+    if trainer.state.global_step == 0 and callback.stop_reason is None:
+        raise UserError(
+            "Nothing was trained: the data do not fill a single step.",
+            f"{len(train_set.rows):,} rows to learn from",
+            "Add rows, or lower per_device_train_batch_size or gradient_accumulation_steps.",
+        )
     if callback.stop_reason is not None:
         finish_stopped(recorder, callback.stop_reason, trainer.state.global_step, trainer.state.max_steps)
         return
@@ -242,6 +254,17 @@ def report_prompts(recorder: Recorder, made: Any, config: RunConfig) -> None:
     fix = "Raise max_length, or lower max_completion_length if answers are short."
     if not made.rows:
         raise UserError(f"None of the {made.total:,} prompts leaves room for an answer.", where, fix)
+    training, answers = config.training, config.generation.num_generations or 1
+    at_once = (training.per_device_train_batch_size or 1) * (training.gradient_accumulation_steps or 1)
+    prompts = at_once * (training.num_processes or 1) // answers
+    if len(made.rows) < prompts:
+        raise UserError(
+            f"A step takes {prompts:,} prompts with {answers} answers to each, and there are only {len(made.rows):,}: none would "
+            "be trained.",
+            f"per_device_train_batch_size {training.per_device_train_batch_size}, gradient_accumulation_steps "
+            f"{training.gradient_accumulation_steps}",
+            "Add prompts, or lower one of the two.",
+        )
     recorder.emit(
         "phase",
         phase="tokenized",
@@ -314,11 +337,16 @@ def save_result(run: RunDir, config: RunConfig, trainer: Any, tokenizer: Any) ->
     staging = run.path / f".{final.name}.saving"
 
     def save() -> None:
-        shutil.rmtree(staging, ignore_errors=True)
+        if trainer.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+        # Nobody writes before what a death left behind is gone.
+        trainer.accelerator.wait_for_everyone()
         try:
             with saying_full(run.checkpoints):
                 trainer.save_model(str(staging))
                 if trainer.args.should_save:
+                    if not list(staging.glob("*.safetensors")):
+                        raise RuntimeError(f"The library that saves the result wrote no weights to {staging}")
                     tokenizer.save_pretrained(str(staging))
                     (staging / "training_args.bin").unlink(missing_ok=True)
                     name_base(staging, config)

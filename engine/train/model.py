@@ -180,6 +180,12 @@ def optimizer_dtypes(optimizer: Any) -> set[str]:
 
 def _cannot_load(what: str, config: RunConfig, error: Exception) -> UserError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "flash" in first.lower() and config.model.attn_implementation == "flash_attention_2":
+        return UserError(
+            f"This way to compute attention does not work here: {first}",
+            "attn_implementation flash_attention_2",
+            "Install its package (flash-attn), or leave attn_implementation out: sdpa is fast everywhere.",
+        )
     return UserError(
         f"The {what} cannot be loaded: {first}",
         config.model.model_name_or_path,

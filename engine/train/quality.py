@@ -7,6 +7,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from engine.advise.objectives import OBJECTIVES
+from engine.advise.overfitting import overfitting
 from engine.config.schema import RunConfig
 from engine.data.forms import PromptOnly
 from engine.run import checkpoints
@@ -41,7 +42,7 @@ class Quality(TrainerCallback):
         training = best.measured(state.log_history, "loss")
         steps = sorted(held_out)
         self._told = any(
-            best.overfitting(
+            overfitting(
                 {step: held_out[step] for step in steps[: count + 1]},
                 {step: loss for step, loss in training.items() if step <= steps[count]},
             )
@@ -91,7 +92,7 @@ class Quality(TrainerCallback):
         # Where answers are made up, neither loss says how good they are.
         if self._told or self._about.form is PromptOnly:
             return
-        found = best.overfitting(
+        found = overfitting(
             best.measured(state.log_history, "eval_loss"), best.measured(state.log_history, "loss")
         )
         if found is None:

@@ -49,6 +49,9 @@ class SafeSaves:
                     f"Step {self.state.global_step} is not saved: the weights are no numbers (NaN) any more."
                 )
             return
+        if self.room:
+            # A process that dies right after the checkpoint is there never tells these steps again.
+            self.room.recorder.sync()
         home = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
         best = self._best_saved(home)

@@ -25,6 +25,8 @@ def lora(config: RunConfig, new_rows: dict[str, list[int]] | None = None, task: 
     from peft import LoraConfig
 
     settings = config.lora
+    if settings.use_dora and config.model.load_in_8bit:
+        _require_card_for_dora()
     return LoraConfig(
         task_type=task,
         r=settings.lora_r,
@@ -37,6 +39,36 @@ def lora(config: RunConfig, new_rows: dict[str, list[int]] | None = None, task: 
         modules_to_save=list(settings.lora_modules_to_save) or None,
         trainable_token_indices=new_rows or None,
     )
+
+
+def _require_card_for_dora() -> None:
+    """PEFT looks at the weights for DoRA, after which bitsandbytes cannot compute with 8 bits on a CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(
+            "DoRA on a model held in 8 bits does not work without a GPU.",
+            "use_dora, load_in_8bit",
+            "Choose load_in_4bit true in place of 8 bits, or leave use_dora out.",
+        )
+
+
+def require_modules(model: Any, config: RunConfig) -> None:
+    """Refuse layers that are to be trained whole and that the model does not have; PEFT would pass over them in silence.
+
+    Raises:
+        UserError: It names one.
+    """
+    names = [name for name, _ in model.named_modules()]
+    for wanted in config.lora.lora_modules_to_save if config.method.tuning == "lora" else ():
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
+            last = sorted({name.rpartition(".")[2] for name in names} - {""})
+            known = [name for name in last if not name.isdigit()]
+            raise UserError(
+                f"The model has no layer called {printable(wanted, 60)}.",
+                "lora_modules_to_save",
+                f"Name layers of this model, such as: {printable(', '.join(known[:20]), 300)}.",
+            )
 
 
 def freeze(model: Any, num_layers: int, new_rows: dict[str, list[int]] | None = None) -> list[str]:

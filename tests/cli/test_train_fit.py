@@ -13,6 +13,8 @@ from engine.config.draft import Draft, Plan
 from engine.errors import UserError
 from engine.fit.decide import Fit, fit
 from engine.fit.setup import architecture_of, setup_of
+from engine.run.home import runs_home
+from tests.machine.builders import CARD, DISK, machine
 
 
 def planned(model: str, free: int, **settings: Any) -> Plan:
@@ -39,6 +41,21 @@ def test_nothing_makes_a_giant_fit() -> None:
     with pytest.raises(UserError, match="does not fit") as refused:
         check_fit(planned("meta-llama/Llama-3.1-405B-Instruct", 20 << 30, dtype="bfloat16"), anyway=False)
     assert "No setting" in refused.value.fix
+
+
+@pytest.mark.parametrize("lacks", ["card", "disk"])
+def test_no_way_of_starting_goes_round_the_check(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if lacks == "card":
+        plan = planned("Qwen/Qwen3-8B", 14 << 30, dtype="bfloat16")
+    else:
+        plan = drafts.plan(Draft(), machine(CARD, disks=(replace(DISK, free=1 << 20),)))
+    with pytest.raises(UserError) as refused:
+        drafts.start(plan)
+    assert refused.value.fix
+    assert not runs_home().exists()
+    launched: list[str] = []
+    monkeypatch.setattr(drafts, "launch", lambda run, *options: launched.append(run.name))
+    assert launched == [drafts.start(plan, anyway=True).name]
 
 
 def test_a_machine_without_a_card_is_not_asked() -> None:

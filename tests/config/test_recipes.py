@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.advise.objectives import OBJECTIVES
+from engine.cli.train import example
 from engine.config.draft import prepare
 from engine.config.loading import load, parse, validate
 from scripts.recipes import FOLDER, RECIPES, help_of, recipe, render
@@ -27,6 +28,15 @@ def test_every_key_is_commented_with_its_help_and_every_objective_has_a_recipe()
         for section, values in recipe(name).items():
             for key in values:
                 assert " ".join(help_of(section, key).replace("#", " ").split()) in words, f"{name}: {key}"
+
+
+@pytest.mark.parametrize("name", ["demo", *RECIPES])
+def test_a_printed_example_runs_wherever_it_is_saved(name: str, tmp_path: Path) -> None:
+    saved = tmp_path / "run.yaml"
+    saved.write_text(example(name), encoding="utf-8")
+    config = load(saved)
+    assert all(Path(spec.path).is_file() for spec in config.data.train_specs())
+    assert (Path(config.model.model_name_or_path) / "config.json").is_file()
 
 
 @pytest.mark.parametrize("name", RECIPES)

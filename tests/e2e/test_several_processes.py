@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from engine.config.draft import DEMO
 from tests.e2e import runs
 
 TWO = (
@@ -38,3 +42,32 @@ def test_both_ways_learn_the_same_and_a_split_model_goes_on_from_its_checkpoint(
         event for event in runs.events(split) if event["kind"] == "sample" and event["when"] == "after"
     ]
     assert len(answers) == 3
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_the_best_checkpoint_of_a_split_model_is_the_result(tuning: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    # Held-out answers are those of the untrained model, so the first checkpoint is the best.
+    rows = [json.loads(line) for line in (DEMO / "questions.jsonl").read_text("utf-8").splitlines()[:8]]
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text(
+        "".join(json.dumps({"prompt": row["question"], "completion": row["plain"]}) + "\n" for row in rows)
+    )
+    options = (
+        *("--num_processes", "2", "--sharding", "fsdp", "--tuning", tuning, "--eval", str(plain)),
+        *("--per_device_train_batch_size", "4", "--max_steps", "4", "--eval_steps", "1", "--save_steps", "1"),
+        *("--load_best_model_at_end", "true", "--save_total_limit", "1", "--sample_prompts", "[]"),
+        *("--learning_rate", "3e-3" if tuning == "lora" else "3e-4", "--warmup_ratio", "0"),
+    )
+    run = runs.start("best", *options)
+    assert runs.wait_for_end(run)["state"] == "finished", run.log.read_text()[-3000:]
+    assert "The result is the best checkpoint, step 1" in run.log.read_text()
+    name = "adapter_model.safetensors" if tuning == "lora" else "model.safetensors"
+    result = load_file((run.adapter if tuning == "lora" else run.model) / name)
+    best = load_file(run.checkpoints / "checkpoint-1" / name)
+    last = load_file(run.checkpoints / "checkpoint-4" / name)
+    assert result.keys() == best.keys()
+    assert all((result[key] == best[key]).all() for key in result)
+    assert any((result[key] != last[key]).any() for key in result)

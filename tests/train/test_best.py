@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.train.best import best_step, evaluations_since_best, mark, measured, overfitting
+from engine.advise.overfitting import overfitting
+from engine.train.best import best_step, evaluations_since_best, mark, measured
 
 
 def curve(values: list[float], every: int = 10) -> dict[int, float]:

@@ -155,6 +155,36 @@ def test_layers_that_cannot_get_an_adapter_are_refused_with_those_that_can(
     assert "q_proj" in caught.value.fix
 
 
+def test_layers_to_train_whole_that_are_not_there_are_refused(tokenizer: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no layer called lm_haed") as caught:
+        built("sft-lora", TALK, tokenizer, tmp_path, lora_modules_to_save="[embed_tokens, lm_haed]")
+    assert "lm_head" in caught.value.fix
+
+
+@pytest.mark.parametrize("written", ["q_proj", "q_proj, v_proj", "[q_proj, v_proj]", "all-linear", ".*_proj"])
+def test_layers_are_named_as_people_write_them(written: str, tokenizer: Any, tmp_path: Path) -> None:
+    trainer = built("sft-lora", TALK, tokenizer, tmp_path, lora_target_modules=written)
+    trained = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    found = {name.split(".lora_")[0].rpartition(".")[2] for name in trained}
+    assert len(found) == {"q_proj": 1, "all-linear": 7, ".*_proj": 7}.get(written, 2)
+
+
+def test_dora_in_8_bits_is_refused_where_it_cannot_be_computed(tokenizer: Any, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine may compute it")
+    with pytest.raises(UserError, match="without a GPU"):
+        built("sft-lora", TALK, tokenizer, tmp_path, load_in_8bit="true", use_dora="true")
+
+
+@pytest.mark.parametrize("recipe", ["grpo-lora", "rloo-lora"])
+def test_prompts_that_do_not_fill_a_step_are_refused(recipe: str, finetui_home: Path) -> None:
+    data = in_process.RECIPES / "data" / "sums.jsonl"
+    with pytest.raises(UserError, match="there are only 2: none would be trained"):
+        in_process.train(recipe, {"train": f"{data}#2", "eval_fraction": 0, "sample_prompts": []})
+
+
 def test_liger_is_refused_where_it_cannot_run(tokenizer: Any, tmp_path: Path) -> None:
     import torch
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.draft import Draft, plan
+from engine.config.draft import DEMO_DATA, Draft, plan
 from engine.config.loading import load
 from engine.errors import UserError
 from engine.machine import Machine
@@ -62,7 +62,7 @@ async def test_saving_never_overwrites_and_loads_back() -> None:
 async def test_a_start_that_fails_is_said_and_can_be_tried_again(
     monkeypatch: pytest.MonkeyPatch, watched: list[str]
 ) -> None:
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **options: object) -> None:
         raise UserError("The disk is full.", "/runs/demo", "Free some space.")
 
     monkeypatch.setattr("engine.config.draft.start", refuse)
@@ -168,4 +168,31 @@ async def test_what_it_costs_beside_the_card_is_shown_and_a_full_disk_asks(
         assert "▸ Do not start" in screens.text
         await screens.press("enter")
         assert screens.at == "review"
+        assert not started
+        await screens.press("enter", "end", "enter")
+    assert len(started) == 1
+
+
+async def test_example_rewards_are_shown_and_a_broken_one_asks_first(started: Started) -> None:
+    sums = str(Path(DEMO_DATA).parents[1] / "recipes" / "data" / "sums.jsonl")
+    settings: dict[str, object] = {"objective": "grpo", "reward_funcs": ["numeric"]}
+    write_draft(Draft(step="review", data_path=sums, settings=settings))
+    async with running(120, 60) as screens:
+        await screens.press("enter")
+        assert "What the reward functions say of example answers:" in screens.text
+        assert [line.split()[1:4:2] for line in screens.lines if "│ right" in line] == [
+            ["right", "1.00"],
+        ] * 3
+    own = Path("rewards.py").absolute()
+    own.write_text(
+        "def reward(completions, **columns):\n    return [1 / len(text) for text in completions]\n"
+    )
+    write_draft(Draft(step="review", data_path=sums, settings={"objective": "grpo", "reward_file": str(own)}))
+    async with running(80, 60) as screens:
+        await screens.press("enter")
+        assert "✗ The reward function reward failed: ZeroDivisionError" in screens.one_line
+        assert "on the answer: ''" in screens.one_line
+        await screens.press("enter")
+        assert "It will most likely fail. Start anyway?" in screens.text
+        await screens.press("enter")
     assert not started

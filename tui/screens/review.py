@@ -10,7 +10,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.advise import reward_examples
+from engine.advise.objectives import OBJECTIVES
 from engine.config.draft import DEMO_DATA, DEMO_MODEL, Plan, plan
+from engine.data.forms import PromptOnly
 from engine.display import gib, printable
 from engine.errors import UserError
 from engine.run.layout import check_name
@@ -40,6 +43,8 @@ Training is a program of its own. It goes on when you close this window."""
         self._plan: Plan | None = None
         self._starting = False
         self._asked = False
+        self._scores: list[str] = []
+        self._broken_reward: UserError | None = None
 
     def question(self) -> ComposeResult:
         yield Static(Content.styled("Putting it together ...", "$muted"), id="summary", markup=False)
@@ -47,6 +52,7 @@ Training is a program of its own. It goes on when you close this window."""
         yield MemoryBar(id="bar")
         with VerticalScroll(id="yaml"):
             yield Static("", id="budget", markup=False)
+            yield Static("", id="rewards", markup=False)
             yield Static("", id="yaml-text", markup=False)
 
     def ready(self) -> None:
@@ -78,6 +84,10 @@ Training is a program of its own. It goes on when you close this window."""
     def _planned(self, result: Plan) -> None:
         self._plan = result
         self._tell()
+        if OBJECTIVES[result.config.method.objective].form is PromptOnly:
+            self.in_background(
+                lambda: reward_examples.example_scores(result.config), self._scored, "rewards", self._unscored
+            )
         if self._starting:
             self._start()
 
@@ -99,8 +109,21 @@ Training is a program of its own. It goes on when you close this window."""
         lines = self._plan.budget.lines(min(inside, 100)) if self._plan.budget is not None else []
         budget.update(stack(*(printable(line, 200) for line in lines), ""))
         budget.display = bool(lines)
+        scores = self.query_one("#rewards", Static)
+        # A table is cut at the edge, a message goes on in the next line.
+        limit = inside - 3 if self._broken_reward is None else 400
+        scores.update(stack(*(printable(line, limit) for line in self._scores), ""))
+        scores.display = bool(self._scores)
         self.query_one("#yaml-text", Static).update(yaml_content(self._plan.yaml))
         self.call_after_refresh(self._fit_box)
+
+    def _scored(self, examples: list[reward_examples.Scored]) -> None:
+        self._broken_reward, self._scores = None, reward_examples.lines(examples)
+        self._tell()
+
+    def _unscored(self, error: UserError) -> None:
+        self._broken_reward, self._scores = error, [f"✗ {error.what}", error.where, error.fix]
+        self._tell()
 
     # Keys
 
@@ -146,12 +169,12 @@ Training is a program of its own. It goes on when you close this window."""
         made = self._plan
         if made is None:
             return
-        doubts = [] if self._asked else _doubts(made)
+        doubts = [] if self._asked else _doubts(made, self._broken_reward)
         if doubts:
             self._ask(made, doubts)
             return
         self.notice.say("Starting ...")
-        self.the_app.start_plan(self, made, from_draft=True)
+        self.the_app.start_plan(self, made, from_draft=True, anyway=self._asked)
 
     def _ask(self, made: Plan, doubts: list[str]) -> None:
         """A start that is likely to fail is asked for twice."""
@@ -191,7 +214,7 @@ def _summary(made: Plan, width: int) -> Content:
     )
 
 
-def _doubts(made: Plan) -> list[str]:
+def _doubts(made: Plan, broken_reward: UserError | None = None) -> list[str]:
     """What speaks against starting: a title, and a sentence for each reason; nothing where all is well."""
     found: list[str] = []
     if made.fit is not None and made.fit.verdict != "fits":
@@ -199,7 +222,8 @@ def _doubts(made: Plan) -> list[str]:
         found += [f"It {likely} run out of memory.", printable(made.fit.sentence, 400)]
         if made.fit.advice is not None:
             found.append(advice_sentence(made.fit.advice))
-    problems = made.budget.problems if made.budget is not None else ()
+    problems = [*(made.budget.problems if made.budget is not None else ())]
+    problems += [broken_reward] if broken_reward is not None else []
     if problems and not found:
         found.append("It will most likely fail.")
     return found + [printable(f"{problem.what} {problem.fix}", 300) for problem in problems]

@@ -77,13 +77,27 @@ def arguments(config: RunConfig, output_dir: str, has_eval: bool, resuming: bool
         push_to_hub=False,
     )
     try:
-        return objective.config_class(**shared, **objective.own(config))
+        made = objective.config_class(**shared, **objective.own(config))
     except ValueError as error:
         raise UserError(
             f"These settings do not go together: {str(error).splitlines()[0]}",
             f"objective {about.id}",
             "Change one of the settings it names, or leave it out so that finetui chooses.",
         ) from error
+    if is_split(config) and not cuda:
+        _split_on_cpu()
+    return made
+
+
+def _split_on_cpu() -> None:
+    """Let accelerate split a model between processes without a card: FSDP 2 can, but accelerate asks it only on accelerators.
+
+    To be called after TRL's configuration was made, which finds the processes, and before the trainer is.
+    """
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 def splitting(config: RunConfig) -> dict[str, Any]:
@@ -91,7 +105,7 @@ def splitting(config: RunConfig) -> dict[str, Any]:
     if not is_split(config):
         return {}
     return {
-        "fsdp": "full_shard auto_wrap",
+        "fsdp": True,
         "fsdp_config": {"version": 2, "cpu_ram_efficient_loading": True},
     }
 
@@ -127,6 +141,7 @@ def build(
 
     objective = load_objective(config.method.objective)
     tuning.require_liger(config)
+    tuning.require_modules(model, config)
     adapter = tuning.lora(config, new_rows, objective.task)
     if config.method.tuning == "freeze":
         tuning.freeze(model, config.method.freeze_trainable_layers or tuning.LAYERS_BY_DEFAULT, new_rows)
@@ -136,6 +151,10 @@ def build(
         model,
         config,
     )
+    if is_split(config) and not trainer.is_fsdp_enabled:
+        raise RuntimeError(
+            "run.yaml says that the model is split between processes, and accelerate does not split it"
+        )
     trainer.loraplus_lr_ratio = config.lora.loraplus_lr_ratio
     _mend_head(trainer.model, config, new_rows)
     # Our callback writes the log line; transformers' own would print every metric twice.

@@ -83,11 +83,11 @@ class Guarded:
             what = f"The reward function {self.__name__} took longer than {_seconds(self._limit)}" + (
                 " on one answer." if breaking is not None else f" on {len(completions)} answers."
             )
-            fix = "Make it faster, or raise reward_time_limit; then continue with finetui resume."
+            fix = "Make it faster, or raise reward_time_limit. A run that has begun goes on with finetui resume."
         else:
             kind = type(error).__name__
             what = f"The reward function {self.__name__} failed: {kind}: {printable(error, 200)}."
-            fix = "Mend the function; then continue with finetui resume."
+            fix = "Mend the function. A run that has begun goes on with finetui resume."
         text = completions[breaking] if breaking is not None else max(completions, key=len, default="")
         return UserError(what, f"{_place(error)}on the answer: {printable(text, SHOWN)!r}", fix)
 
