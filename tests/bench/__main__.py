@@ -9,6 +9,8 @@ BENCHES: dict[str, list[str]] = {
     "startup": [],
     "looking": [],
     "plot": [],
+    "terminal": [],
+    "telling": [],
     "data_check": [],
     "vram_accuracy": [],
     "simulate": [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tui.plot.glyphs import Glyphs
@@ -22,6 +22,8 @@ class Run:
 
 
 Row = tuple[Run, ...]
+Cells = tuple[list[int], list[int], list[str]]
+"""The dots of curves, the dots of the ranges around them, and the role of each cell."""
 
 
 def merge(chars: Iterable[str], roles: Iterable[str]) -> Row:
@@ -97,15 +99,26 @@ class Canvas:
                     self._text[y][i] = char
                     self._role[y * self.width + i] = role
 
-    def is_free(self, x: int, y: int, length: int = 1) -> bool:
-        """Whether nothing stands in ``length`` cells from ``x`` on."""
+    def is_free(self, x: int, y: int, length: int = 1, over: Sequence[str] = ()) -> bool:
+        """Whether nothing stands in ``length`` cells from ``x`` on, or only what has one of the roles ``over``."""
         if x < 0 or x + length > self.width or not 0 <= y < self.height:
             return False
         start = y * self.width + x
-        return not any(self._role[start : start + length])
+        return not any(role and role not in over for role in self._role[start : start + length])
 
-    def row(self, y: int, label: str = "") -> Row:
-        """One row of cells as runs, after a ``label`` of the axis."""
+    def snapshot(self) -> Cells:
+        """What is drawn so far, for :meth:`restore` on another canvas of the same size."""
+        return self._line[:], self._bar[:], self._role[:]
+
+    def restore(self, cells: Cells, stop: int) -> None:
+        """Take over the columns of cells before ``stop``; nothing may have been drawn yet."""
+        width = self.width
+        for own, old in zip((self._line, self._bar, self._role), cells, strict=True):
+            for start in range(0, width * self.height, width):
+                own[start : start + stop] = old[start : start + stop]  # type: ignore[index]
+
+    def cells_of(self, y: int) -> tuple[list[str], list[str]]:
+        """Characters and roles of one row of cells."""
         cells = slice(y * self.width, (y + 1) * self.width)
         line, bar = self.glyphs.line, self.glyphs.bar
         # A cell with a curve shows the curve alone, which keeps it crisp inside its range.
@@ -115,4 +128,9 @@ class Canvas:
         ]
         for x, char in self._text[y].items():
             chars[x] = char
-        return merge([label, *chars], ["axis" if label.strip() else "", *self._role[cells]])
+        return chars, self._role[cells]
+
+    @staticmethod
+    def merged(label: str, chars: list[str], roles: list[str]) -> Row:
+        """A row of cells as runs, after a ``label`` of the axis."""
+        return merge([label, *chars], ["axis" if label.strip() else "", *roles])

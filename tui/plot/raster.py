@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from tui.plot.axis import Limits, YAxis, x_ticks, x_window
 from tui.plot.canvas import Canvas, Row, merge
-from tui.plot.chart import ChartData, Line
+from tui.plot.chart import ChartData
 from tui.plot.glyphs import GLYPHS, Charset, Glyphs, single_width
+from tui.plot.lines import Memory, dot_row, draw_lines
 from tui.plot.series import LARGEST, SMALLEST, Bucket
-
-SMOOTHING_STEPS = 200  # smoothing is per this share of the window, so it looks the same at every width
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ def plan(data: ChartData, width: int, height: int, y_axis: YAxis | None = None) 
         height: Number of rows.
         y_axis: Remembers the y limits from one drawing to the next.
     """
-    x0, x1 = _x_ends(data)
+    x0, x1 = x_ends(data)
     marks = height >= 4 and _has_mark_row(data, x0, x1)
     labels = height >= 3
     rows = max(0, height - marks - labels)
@@ -75,7 +72,8 @@ def plan(data: ChartData, width: int, height: int, y_axis: YAxis | None = None) 
     return Plan(x0, x1, limits, left, max(0, width - left), rows, marks, labels, divisions)
 
 
-def _x_ends(data: ChartData) -> tuple[float, float]:
+def x_ends(data: ChartData) -> tuple[float, float]:
+    """The part of x that is shown, the right end larger than the left."""
     if data.x_range:
         x0, x1 = data.x_range
     else:
@@ -108,7 +106,12 @@ def _has_place(y: float, log: bool) -> bool:
 
 
 def render(
-    data: ChartData, width: int, height: int, charset: Charset = "braille", y_axis: YAxis | None = None
+    data: ChartData,
+    width: int,
+    height: int,
+    charset: Charset = "braille",
+    y_axis: YAxis | None = None,
+    memory: Memory | None = None,
 ) -> tuple[Row, ...]:
     """Draw a chart.
 
@@ -118,6 +121,7 @@ def render(
         height: Number of rows.
         charset: Characters to draw with.
         y_axis: Remembers the y limits from one drawing to the next, so that they rarely move.
+        memory: Remembers the cells, so that a new point costs a few columns and not the whole chart.
 
     Returns:
         Exactly ``height`` rows of exactly ``width`` single-width characters.
@@ -128,9 +132,9 @@ def render(
     glyphs = GLYPHS[charset]
     canvas = Canvas(where.width, where.height, glyphs)
     bad: set[int] = set()
+    memory = memory if memory is not None else Memory()
     if where.limits:
-        for line in reversed(data.lines):
-            _draw_line(canvas, line, data.smoothing, where, where.limits, bad)
+        bad = draw_lines(canvas, data, where.x0, where.x1, where.limits, memory)
         _draw_points(canvas, data, where, where.limits, bad)
         _draw_marks(canvas, data, where, where.limits)
         _draw_limits(canvas, data, where.limits, charset)
@@ -139,75 +143,12 @@ def render(
             _note_bad(series.columns(where.x0, where.x1, where.width), bad)
         words = single_width(data.empty, charset)[: where.width]
         canvas.put((where.width - len(words)) // 2, (where.height - 1) // 2, words, "label")
-    rows = [canvas.row(y, label) for y, label in enumerate(_y_labels(where))]
+    rows = [memory.row(canvas, y, label) for y, label in enumerate(_y_labels(where))]
     if where.mark_row:
         rows.append(_mark_row(data, where, glyphs, bad))
     if where.label_row:
         rows.append(_x_labels(data, where, charset))
     return tuple(rows)
-
-
-def _dot_row(y: float, limits: Limits, rows: int) -> int:
-    return round((1 - limits.fraction(y)) * (rows - 1))
-
-
-def _draw_line(
-    canvas: Canvas, line: Line, smoothing: float, where: Plan, limits: Limits, bad: set[int]
-) -> None:
-    parts = line.series.columns(where.x0, where.x1, canvas.columns)
-    means = _smooth(parts, smoothing)
-    per_cell = canvas.columns // canvas.width
-    strokes: list[list[tuple[int, int]]] = [[]]
-    for column, (part, mean) in enumerate(zip(parts, means, strict=True)):
-        if part is None:
-            continue
-        if part.bad:
-            bad.add(column // per_cell)
-        if part.n:
-            strokes[-1].append((column, _dot_row(mean, limits, canvas.rows)))
-        elif strokes[-1]:
-            strokes.append([])
-    for stroke in strokes:
-        for column, (top, bottom) in _trace(stroke):
-            if not line.dotted or column % 4 < 2:
-                canvas.span(column, top, bottom, line.role)
-            part = parts[column]
-            if part and part.low < part.high:
-                high, low = _dot_row(part.high, limits, canvas.rows), _dot_row(part.low, limits, canvas.rows)
-                # A range that the slope of the curve covers anyway would only blur it.
-                if high < top - 1 or low > bottom + 1:
-                    canvas.bar(column, high, low)
-
-
-def _trace(stroke: Sequence[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Connect dots by a thin line: for each column the rows from top to bottom that it covers."""
-    if not stroke:
-        return
-    rows: list[int] = []
-    for (c0, r0), (c1, r1) in pairwise(stroke):
-        rows += [r0] if c1 == c0 + 1 else [r0 + round((r1 - r0) * i / (c1 - c0)) for i in range(c1 - c0)]
-    first, enter = stroke[0]
-    rows.append(stroke[-1][1])
-    for i, (row, after) in enumerate(zip(rows, [*rows[1:], rows[-1]], strict=True)):
-        # Neighbouring columns share the way up or down.
-        leave = (row + after) // 2 if after > row else (row + after + 1) // 2
-        yield first + i, (enter, leave) if enter < leave else (leave, enter)
-        enter = leave + (after > row) - (after < row)
-
-
-def _smooth(parts: Sequence[Bucket | None], smoothing: float) -> list[float]:
-    """Means of the parts, or their moving average that weighs by distance, not by number of points."""
-    means = [part.mean if part else math.nan for part in parts]
-    if not 0 < smoothing < 1:
-        return means
-    fade = smoothing ** (SMOOTHING_STEPS / len(parts))
-    total = weight = 0.0
-    for i, mean in enumerate(means):
-        total, weight = total * fade, weight * fade
-        if not math.isnan(mean):
-            total, weight = total + mean, weight + 1
-            means[i] = total / weight
-    return means
 
 
 def _note_bad(parts: Sequence[Bucket | None], bad: set[int]) -> None:
@@ -225,7 +166,7 @@ def _draw_points(canvas: Canvas, data: ChartData, where: Plan, limits: Limits, b
 
 
 def _cell_row(canvas: Canvas, y: float, limits: Limits) -> int:
-    return _dot_row(y, limits, canvas.rows) * canvas.height // canvas.rows
+    return dot_row(y, limits, canvas.rows) * canvas.height // canvas.rows
 
 
 def _draw_marks(canvas: Canvas, data: ChartData, where: Plan, limits: Limits) -> None:
@@ -236,9 +177,12 @@ def _draw_marks(canvas: Canvas, data: ChartData, where: Plan, limits: Limits) ->
         if mark.y is not None and _has_place(mark.y, limits.log):
             canvas.put(x, _cell_row(canvas, mark.y, limits), canvas.glyphs.marks[mark.kind], "mark")
         if mark.kind in ("change", "cursor"):
+            # A cursor must be seen in the noise of a curve, too; only the curve itself is in front of it.
+            cursor = mark.kind == "cursor"
+            over, role = (("band", "mark"), "cursor") if cursor else ((), "mark")
             for y in range(canvas.height):
-                if canvas.is_free(x, y):
-                    canvas.put(x, y, canvas.glyphs.rule, "mark")
+                if canvas.is_free(x, y, over=over):
+                    canvas.put(x, y, canvas.glyphs.rule, role)
 
 
 def _draw_limits(canvas: Canvas, data: ChartData, limits: Limits, charset: Charset) -> None:

@@ -62,9 +62,12 @@ class Series:
         """Points per full bucket."""
         self.revision = 0
         """Grows with every change, so that a viewer sees at no cost whether there is anything new."""
+        self.generation = 0
+        """Grows when other buckets than the last have changed."""
         self._clear()
 
     def _clear(self) -> None:
+        self.generation += 1
         self.stride = 1
         self._open = 0  # points the last bucket still takes
         self._x0 = array("d")
@@ -119,6 +122,7 @@ class Series:
             self._high[-1] = y
 
     def _merge(self) -> None:
+        self.generation += 1
         self.stride *= 2
         self._x0 = self._x0[0::2]
         self._x1 = self._x1[1::2]
@@ -142,6 +146,7 @@ class Series:
         if keep == 0:
             self._clear()
             return
+        self.generation += 1
         for column in self._columns():
             del column[keep:]
         self._open = 0
@@ -167,6 +172,11 @@ class Series:
     def last_x(self) -> float | None:
         """x of the last point."""
         return self._x1[-1] if self._x1 else None
+
+    @property
+    def last_middle(self) -> float | None:
+        """The middle between the ends of the last bucket."""
+        return self._middle[-1] if self._middle else None
 
     @property
     def last(self) -> float | None:
@@ -214,13 +224,23 @@ class Series:
         i = bisect_right(self._x0, x) - 1
         return self._bucket(i, i + 1) if i >= 0 else None
 
-    def columns(self, x0: float, x1: float, count: int) -> list[Bucket | None]:
+    def nearest(self, x: float) -> Bucket | None:
+        """The bucket that holds ``x`` or is nearest to it; None without any."""
+        if not self._x0:
+            return None
+        i = max(0, bisect_right(self._x0, x) - 1)
+        if i + 1 < len(self._x0) and self._x0[i + 1] - x < x - self._x1[i]:
+            i += 1
+        return self._bucket(i, i + 1)
+
+    def columns(self, x0: float, x1: float, count: int, start: int = 0) -> list[Bucket | None]:
         """Summarise a range of x in equal parts, the way a chart needs it.
 
         Args:
             x0: Left end.
             x1: Right end, larger than ``x0``.
             count: Number of parts.
+            start: Leave out this many parts at the left.
 
         Returns:
             One bucket per part, None where a part holds no point. A bucket belongs to the part that holds its
@@ -228,8 +248,11 @@ class Series:
         """
         step = (x1 - x0) / count
         parts: list[Bucket | None] = []
-        left, stop = bisect_left(self._middle, x0), bisect_right(self._middle, x1)
-        for part in range(1, count + 1):
+        left, stop = bisect_left(self._middle, x0 + start * step), bisect_right(self._middle, x1)
+        for part in range(start + 1, count + 1):
+            if left >= stop:
+                parts += [None] * (count + 1 - part)
+                break
             right = bisect_left(self._middle, x0 + part * step, left, stop) if part < count else stop
             parts.append(self._bucket(left, right) if right > left else None)
             left = right

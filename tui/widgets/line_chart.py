@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.segment import Segment
 from rich.style import Style
@@ -13,10 +13,25 @@ from textual.strip import Strip
 from textual.style import Style as VisualStyle
 from textual.widget import Widget
 
-from tui.plot import Charset, ChartData, Row, YAxis, charset, legend, mark_legend, plan, render
+from tui.plot import (
+    Charset,
+    ChartData,
+    Memory,
+    Reading,
+    Row,
+    YAxis,
+    charset,
+    cursor_step,
+    legend,
+    mark_legend,
+    plan,
+    readout,
+    render,
+)
+from tui.plot.cursor import Direction
 
 ROLES = (
-    *("axis", "label", "band", "limit", "mark", "bad"),
+    *("axis", "label", "band", "limit", "mark", "cursor", "bad"),
     *("train", "eval", "compare", "used", "reserved", "allocated"),
 )
 
@@ -46,6 +61,7 @@ class LineChart(Widget):
         .line-chart--band { color: #005f87; }
         .line-chart--limit { color: #ff875f; }
         .line-chart--mark { color: #d787ff; }
+        .line-chart--cursor { color: #ffffff; }
         .line-chart--bad { color: #ff5f5f; }
         &:light {
             border: round #a8a8a8;
@@ -60,6 +76,7 @@ class LineChart(Widget):
             .line-chart--band { color: #87afd7; }
             .line-chart--limit { color: #d75f00; }
             .line-chart--mark { color: #8700af; }
+            .line-chart--cursor { color: #000000; }
             .line-chart--bad { color: #d70000; }
         }
     }
@@ -84,6 +101,8 @@ class LineChart(Widget):
         self._rows: tuple[Row, ...] = ()
         self._drawn_size = Size(0, 0)
         self._strips: dict[int, Strip] = {}
+        self._memory = Memory()
+        self._styles_of: dict[str, Style] = {}  # asking textual for a style walks up the whole tree
 
     @property
     def data(self) -> ChartData:
@@ -104,8 +123,9 @@ class LineChart(Widget):
         if self._drawn_size != self.size:
             return
         width, height = self.size
-        before, self._rows = self._rows, render(data, width, height, self._characters, self._y_axis)
-        changed = [y for y in range(height) if before[y] != self._rows[y]]
+        before = self._rows
+        self._rows = render(data, width, height, self._characters, self._y_axis, self._memory)
+        changed = [y for y in range(height) if before[y] is not self._rows[y] and before[y] != self._rows[y]]
         for y in changed:
             self._strips.pop(y, None)
         if changed:
@@ -115,11 +135,25 @@ class LineChart(Widget):
         """The x under a column counted from the left edge inside the border, None outside the plot."""
         return plan(self._data, *self.size, self._y_axis).x_at(column)
 
+    def cursor_step(
+        self, x: float | None, direction: Direction, to: Literal["column", "mark"] = "column"
+    ) -> float | None:
+        """Where the cursor at ``x`` goes next on this chart, see :func:`tui.plot.cursor_step`."""
+        return cursor_step(self._data, self._plot_width, x, direction, to)
+
+    def readout(self, x: float) -> list[Reading]:
+        """What the column under ``x`` shows of each curve, see :func:`tui.plot.readout`."""
+        return readout(self._data, x, self._plot_width)
+
+    @property
+    def _plot_width(self) -> int:
+        return plan(self._data, *self.size, self._y_axis).width
+
     def render_line(self, y: int) -> Strip:
         """One row of the chart; drawn anew only after a change of the data, the size or the colours."""
         if self._drawn_size != self.size:
             self._drawn_size = self.size
-            self._rows = render(self._data, *self.size, self._characters, self._y_axis)
+            self._rows = render(self._data, *self.size, self._characters, self._y_axis, self._memory)
             self._strips.clear()
         if y not in self._strips:
             row = self._rows[y] if y < len(self._rows) else ()
@@ -131,6 +165,7 @@ class LineChart(Widget):
         """Forget everything that was painted with the old colours."""
         super().notify_style_update()
         self._strips.clear()
+        self._styles_of.clear()
         if self.is_mounted:
             # The component classes get their new colours only after this call.
             self.call_later(self._set_titles)
@@ -155,7 +190,12 @@ class LineChart(Widget):
         return content
 
     def _style(self, role: str) -> Style:
-        return self.get_component_rich_style(f"line-chart--{role}") if role in ROLES else self.rich_style
+        if role not in self._styles_of:
+            known = role in ROLES
+            self._styles_of[role] = (
+                self.get_component_rich_style(f"line-chart--{role}") if known else self.rich_style
+            )
+        return self._styles_of[role]
 
     def _title_style(self, role: str) -> VisualStyle | str:
         if role == "label" or role not in ROLES or not self.is_mounted:
@@ -164,4 +204,4 @@ class LineChart(Widget):
 
 
 def _view(data: ChartData) -> object:
-    return data.title, data.log, data.y_include, data.zoom
+    return data.title, data.log, data.y_include, data.zoom, data.x_range

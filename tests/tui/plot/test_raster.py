@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tui.plot.curves import CHARTS, diverged, loss, memory, noise, series, text, training
-from tui.plot import Charset, ChartData, Limit, Line, Mark, Points, Row, Series, YAxis, plan, render
+from tui.plot import Charset, ChartData, Limit, Line, Mark, Memory, Points, Row, Series, YAxis, plan, render
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -102,12 +102,12 @@ def test_a_spike_of_one_step_in_a_million_is_seen() -> None:
 
 def test_one_more_point_changes_few_rows() -> None:
     for smoothing in (0.0, 0.9):
-        made, axis, changes = Series("train"), YAxis(), []
+        made, axis, memory, changes = Series("train"), YAxis(), Memory(), []
         before: tuple[Row, ...] = ()
         for bucket in loss(2000, 0.1).window():
             made.append(bucket.x0, bucket.mean)
             data = ChartData("loss", lines=(Line(made),), x_max=2000, smoothing=smoothing)
-            rows = render(data, 76, 10, "braille", axis)
+            rows = render(data, 76, 10, "braille", axis, memory)
             changes.append(sum(a != b for a, b in zip(rows, before, strict=False)))
             before = rows
         assert statistics.median(changes) <= 3
