@@ -1,78 +1,131 @@
-"""``python -m engine.deliver.compare_worker RUN_DIR FILE LIMIT``: the same questions to the base and the tuned model.
+"""``python -m engine.deliver.compare_worker RUN_DIR FILE LIMIT [OPTIONS]``: the same questions to two models of a run.
 
-FILE holds JSON lines with a ``question``; one ``answer`` message comes back for each, with ``before`` and ``after``.
+FILE holds the questions, one a line; ``-`` takes those of the run itself. OPTIONS is JSON: ``sides`` (first the one before,
+then the one after; the base and the result by default), ``max_new_tokens``, ``batch_size``. One ``answer`` message comes for
+each question, with ``before`` and ``after``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from engine.deliver.loading import load_trained
+from engine.deliver import prompts as questions
+from engine.deliver.generation import Answer, answer_all, window_of
+from engine.deliver.loading import Side, explained, load_sides
 from engine.deliver.protocol import run_worker, send
-from engine.deliver.source import find_trained
+from engine.deliver.source import BASE, find_trained
+from engine.deliver.window import fitted
+from engine.errors import UserError
 from engine.run.layout import RunDir
 
-BATCH = 32
-MAX_NEW_TOKENS = 64
+OWN = "-"
+MAX_NEW_TOKENS = 256
+BATCH = 16
+CHUNK = 4  # questions first, so that something is soon there to read
 
 
-def main(run_path: str, questions_path: str, limit: str) -> int:
+def main(run_path: str, file: str, limit: str, options: str = "{}") -> int:
     """Ask, and send the answers."""
 
     def ask(channel: IO[str]) -> None:
-        rows = [json.loads(line) for line in Path(questions_path).read_text(encoding="utf-8").splitlines()]
-        rows = rows[: int(limit)]
-        questions = [row["question"] for row in rows]
-        trained = find_trained(RunDir(Path(run_path)))
-        model, tokenizer = load_trained(trained)
-        after = answers(model, tokenizer, questions)
-        if trained.is_adapter:
-            with model.disable_adapter():
-                before = answers(model, tokenizer, questions)
+        wanted = json.loads(options)
+        run = RunDir(Path(run_path))
+        before, after = (find_trained(run, which) for which in wanted.get("sides") or (BASE, None))
+        if file == OWN:
+            asked, notes = questions.of_run(run, after.config, int(limit))
         else:
-            from engine.train.model import load_model
+            asked, notes = questions.of_file(Path(file), int(limit), after.kind == "text"), []
+        for note in notes:
+            send(channel, "note", words=note)
+        (new, old), tokenizer = load_sides([after, before])
+        send(
+            channel,
+            "ready",
+            before={"name": before.name, "words": before.words},
+            after={"name": after.name, "words": after.words},
+            total=len(asked),
+        )
+        gone = _watch_input()
+        max_new_tokens = int(wanted.get("max_new_tokens") or MAX_NEW_TOKENS)
+        batch = int(wanted.get("batch_size") or BATCH)
+        start, size = 0, CHUNK
+        while start < len(asked) and not gone():
+            part = asked[start : start + size]
+            _compare(channel, (old, new), tokenizer, part, start, max_new_tokens, batch, gone)
+            start, size = start + len(part), batch
 
-            before = answers(load_model(trained.config).eval(), tokenizer, questions)
-        for row, old, new in zip(rows, before, after, strict=True):
-            send(channel, "answer", row=row, before=old, after=new)
-
-    return run_worker(ask)
+    return run_worker(ask, explained)
 
 
-def answers(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:
-    """Greedy answers, in batches padded on the left."""
-    import torch
-
-    from engine.train.tokens import end_ids
-
-    tokenizer.padding_side = "left"
-    made: list[str] = []
-    for start in range(0, len(questions), BATCH):
-        texts = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+def _compare(
+    channel: IO[str],
+    sides: tuple[Side, Side],
+    tokenizer: Any,
+    part: Sequence[questions.Prompt],
+    start: int,
+    max_new_tokens: int,
+    batch: int,
+    gone: Callable[[], bool],
+) -> None:
+    ids: list[list[int]] = []
+    fitting: list[int] = []
+    for number, prompt in enumerate(part):
+        try:
+            fit = fitted(
+                tokenizer, prompt.content, window_of(sides[1].model), max_new_tokens, None, prompt.tools
             )
-            for question in questions[start : start + BATCH]
-        ]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                max_new_tokens=MAX_NEW_TOKENS,
-                do_sample=False,
-                eos_token_id=sorted(end_ids(tokenizer)),
-                pad_token_id=tokenizer.pad_token_id,
-                use_cache=True,
-            )
-        new = out[:, batch["input_ids"].shape[1] :]
-        made += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-    return made
+        except UserError as error:
+            send(channel, "skipped", number=start + number, question=prompt.question, words=error.what)
+            continue
+        ids.append(fit.ids)
+        fitting.append(number)
+        max_new_tokens = min(max_new_tokens, fit.max_new_tokens)
+    made: list[list[Answer]] = []
+    for side in sides:
+        with side.active() as model:
+            made.append(answer_all(model, tokenizer, ids, max_new_tokens, batch, cancelled=gone))
+    if gone():
+        return
+    for number, old, new in zip(fitting, *made, strict=True):
+        prompt = part[number]
+        send(
+            channel,
+            "answer",
+            number=start + number,
+            source=prompt.source,
+            question=prompt.question,
+            prompt=prompt.content,
+            expected=prompt.expected,
+            row=prompt.row,
+            before=old.text,
+            after=new.text,
+            before_stopped=old.stopped,
+            after_stopped=new.stopped,
+            before_tokens=old.tokens,
+            after_tokens=new.tokens,
+            changed=old.token_ids != new.token_ids,
+        )
+
+
+def _watch_input() -> Callable[[], bool]:
+    """Whether whoever started this has closed our standard input: nobody waits for the answers any more."""
+    gone = threading.Event()
+
+    def watch() -> None:
+        # Not through sys.stdin: its lock would still be held when this process ends.
+        while os.read(0, 4096):
+            pass
+        gone.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return gone.is_set
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    sys.exit(main(*sys.argv[1:5]))

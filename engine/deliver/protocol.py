@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 from engine.errors import UserError
@@ -30,8 +33,14 @@ def send(channel: IO[str], kind: str, **fields: Any) -> None:
     channel.flush()
 
 
-def run_worker(work: Callable[[IO[str]], None]) -> int:
+def run_worker(
+    work: Callable[[IO[str]], None], explain: Callable[[Exception], UserError | None] = lambda error: None
+) -> int:
     """In the worker: do the work and turn what goes wrong into an ``error`` message.
+
+    Args:
+        work: Given the channel for messages.
+        explain: Turns an exception that the user can do something about into words; None for any other.
 
     Returns:
         The exit code of the process.
@@ -39,10 +48,13 @@ def run_worker(work: Callable[[IO[str]], None]) -> int:
     channel = claim_stdout()
     try:
         work(channel)
-    except UserError as error:
-        send(channel, "error", what=error.what, where=error.where, fix=error.fix)
-        return 2
+    except BrokenPipeError:
+        return 0  # whoever asked has gone
     except Exception as error:
+        told = error if isinstance(error, UserError) else explain(error)
+        if told is not None:
+            send(channel, "error", what=told.what, where=told.where, fix=told.fix)
+            return 2
         traceback.print_exc()
         send(
             channel,
@@ -56,20 +68,32 @@ def run_worker(work: Callable[[IO[str]], None]) -> int:
 
 
 class Worker:
-    """A worker process as its parent sees it. Its stderr goes to a file in the run directory, never to a terminal."""
+    """A worker process as its parent sees it. Its stderr goes to a file in the run directory, never to a terminal.
 
-    def __init__(self, module: str, run: RunDir, *args: str) -> None:
+    Args:
+        module: What it runs.
+        run: The run it works on.
+        args: Its arguments behind the run's folder.
+        env: Variables beside those this process has.
+    """
+
+    def __init__(self, module: str, run: RunDir, *args: str, env: Mapping[str, str] | None = None) -> None:
         self.name = module.rsplit(".", 1)[-1]
         self.log = run.path / f"{self.name}.log"
-        with open(self.log, "ab") as log:
+        with _opened(self.log) as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, str(run.path), *args],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **ENVIRONMENT, **(env or {})},
                 start_new_session=True,
             )
+
+    @property
+    def alive(self) -> bool:
+        """The process has not ended."""
+        return self.process.poll() is None
 
     def request(self, message: Message) -> None:
         """Send one request.
@@ -82,7 +106,7 @@ class Worker:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
         except (BrokenPipeError, ValueError):
-            raise self._ended() from None
+            raise self.ended() from None
 
     def messages(self) -> Iterator[Message]:
         """Messages as they come; ends with the worker.
@@ -97,19 +121,20 @@ class Worker:
                 raise UserError(message["what"], message["where"], message["fix"])
             yield message
         if self.process.wait() != 0:
-            raise self._ended()
+            raise self.ended()
 
     def wait_for(self, kind: str) -> Message:
         """The next message of a kind; others before it are dropped."""
         for message in self.messages():
             if message["kind"] == kind:
                 return message
-        raise self._ended()
+        raise self.ended()
 
     def close(self) -> None:
         """End the worker."""
         if self.process.stdin is not None:
-            self.process.stdin.close()
+            with contextlib.suppress(OSError):  # it ended before it read everything
+                self.process.stdin.close()
         try:
             self.process.wait(timeout=3)
         except subprocess.TimeoutExpired:
@@ -118,9 +143,24 @@ class Worker:
         if self.process.stdout is not None:
             self.process.stdout.close()
 
-    def _ended(self) -> UserError:
+    def ended(self) -> UserError:
+        """Why it ended, as far as one can tell."""
+        name = f"The {self.name.replace('_', ' ')} process"
+        if self.process.poll() == -signal.SIGKILL:
+            return UserError(
+                f"{name} was killed, most likely by the system because main memory ran out.",
+                str(self.log),
+                "End other programs or take a smaller model, then try again. The run itself is not touched.",
+            )
         return UserError(
-            f"The {self.name.replace('_', ' ')} process ended unexpectedly.",
+            f"{name} ended unexpectedly.",
             str(self.log),
             "Read the last lines of that file; the machine may have run out of memory.",
         )
+
+
+def _opened(log: Path) -> IO[bytes]:
+    try:
+        return open(log, "ab")
+    except OSError:  # a folder that cannot be written is no reason not to look at what is in it
+        return open(os.devnull, "ab")
