@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.fakes.hub.content import FakeFile, FakeRepo
 from tests.fakes.hub.trouble import Trouble
+from tests.fakes.hub.uploads import Uploads
 
 REPO = r"(?P<id>[^/]+(?:/[^/]+)?)"
 
@@ -36,6 +37,11 @@ class FakeHub:
     def __init__(self) -> None:
         self.repos: dict[tuple[str, str], FakeRepo] = {}
         self.accounts: dict[str, str] = {}  # token -> name
+        self.readers: set[str] = set()  # names whose token may only read
+        self.members: dict[str, tuple[str, ...]] = {}  # name -> organizations it may write to
+        self.uploaded: dict[str, bytes] = {}  # large files by their SHA-256, committed or not
+        self.parts: dict[str, dict[int, bytes]] = {}
+        self.received: list[tuple[str, int]] = []  # what was sent to the storage: SHA-256 and bytes
         self.troubles: list[Trouble] = []
         self.seen: list[Seen] = []
         self.lock = threading.Lock()
@@ -120,7 +126,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Uploads, BaseHTTPRequestHandler):
     """Answers one request. New routes: add a pattern and a method to `ROUTES`."""
 
     hub: FakeHub
@@ -134,6 +140,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def do_POST(self) -> None:
+        self.answer()
+
+    def do_PUT(self) -> None:
         self.answer()
 
     def log_message(self, format: str, *args: Any) -> None: ...
@@ -157,6 +166,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             if self.trouble.status:
+                self.close_connection = True  # the body of the request has not been read
                 self.reply(self.trouble.status, b"trouble", self.trouble.headers)
                 return
         for pattern, method in ROUTES[self.server_name]:
@@ -298,11 +308,20 @@ class Handler(BaseHTTPRequestHandler):
 ROUTES: dict[str, list[tuple[str, Callable[..., None]]]] = {
     "hub": [
         (r"/api/whoami-v2", Handler.whoami),
+        (r"/api/repos/create", Handler.create_repo),
+        (r"/api/validate-yaml", Handler.validate_yaml),
+        (r"/api/complete/(?P<oid>[0-9a-f]{64})", Handler.complete),
+        (rf"/api/models/{REPO}/preupload/(?P<revision>[^/]+)", Handler.preupload),
+        (rf"/api/models/{REPO}/commit/(?P<revision>[^/]+)", Handler.commit),
+        (rf"/{REPO}\.git/info/lfs/objects/batch", Handler.lfs_batch),
         (r"/api/(?P<kind>models|datasets)", Handler.search),
         (rf"/api/(?P<kind>models|datasets)/{REPO}/revision/(?P<revision>.+)", Handler.info),
         (rf"/api/(?P<kind>models|datasets)/{REPO}", Handler.info),
         (rf"/(?P<kind>datasets)/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
         (rf"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
     ],
-    "storage": [(r"/(?P<sha256>[0-9a-f]{64})", Handler.stored)],
+    "storage": [
+        (r"/put/(?P<oid>[0-9a-f]{64})", Handler.put_object),
+        (r"/(?P<sha256>[0-9a-f]{64})", Handler.stored),
+    ],
 }

@@ -1,0 +1,236 @@
+"""Take the trained model home: as an adapter, merged into its base, as GGUF for llama.cpp and Ollama, or to the Hub."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from engine.cli.main import Parser, Screen
+from engine.deliver.export.job import Cancelled, Job
+from engine.deliver.export.manifest import Export, list_exports
+from engine.deliver.export.targets import NAMES, find_target
+from engine.deliver.protocol import Message
+from engine.display import duration, gib, printable
+from engine.errors import UserError
+from engine.run.launch import require_training_packages
+from engine.run.layout import RunDir
+from engine.run.state import find_run
+
+EXAMPLE = "finetui export demo --to gguf --quant Q4_K_M,Q8_0   finetui export demo --to hub --repo my-owl"
+SILENCE = 5.0  # seconds between two lines of progress where there is no terminal
+# As the command line has them, and as targets know them.
+_OPTIONS = {"dtype": "--dtype", "repo": "--repo", "public": "--public", "push_as": "--push_as"}
+
+
+def configure(parser: Parser) -> None:
+    """Options of the verb."""
+    parser.add_argument("name", nargs="?", metavar="RUN", help="default: the newest run")
+    parser.add_argument(
+        "--to", choices=NAMES, help="the form; without it: what there is and what can be made"
+    )
+    parser.add_argument("--quant", metavar="NAMES", help="number formats of GGUF files, such as Q4_K_M,Q8_0")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="default: the run's own exports folder")
+    parser.add_argument("--checkpoint", metavar="N", help="this checkpoint, or best; default: the result")
+    parser.add_argument("--dtype", metavar="NAME", help="bfloat16, float16 or float32; default: as the base")
+    parser.add_argument("--repo", metavar="NAME", help="repository on the Hub, such as my-owl or ada/my-owl")
+    parser.add_argument("--public", action="store_true", help="let everybody see the repository")
+    parser.add_argument(
+        "--push_as", choices=("adapter", "merged", "gguf"), help="what goes to the Hub; default: adapter"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export of this kind")
+    parser.add_argument(
+        "--no-proof", action="store_true", help="do not compare the answers of what was exported"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a message")
+
+
+def run(args: argparse.Namespace, screen: Screen | None) -> int:
+    """Export, or say what can be exported."""
+    found = find_run(args.name)
+    if args.to is None:
+        return _overview(found, args.json)
+    from engine.deliver.export.run_export import Exporting
+
+    require_training_packages()
+    quants = [name.strip() for name in (args.quant or "").split(",") if name.strip()]
+    started = time.monotonic()
+    exporting = Exporting(found, args.to, quants, args.out, args.checkpoint, _options(args))
+    shown = _Json() if args.json else _Line() if sys.stderr.isatty() else _Lines()
+    try:
+        for message in exporting.messages():
+            shown.show(message)
+    except (KeyboardInterrupt, Cancelled):
+        shown.end()
+        print("Stopped. Nothing half-written is left; the trained files are untouched.", file=sys.stderr)
+        return 3
+    finally:
+        exporting.close()
+        shown.end()
+    made = exporting.result()
+    if not args.json:
+        for line in last_lines(exporting.job, made, time.monotonic() - started):
+            print(printable(line, 1000))
+    return 1 if (made.proof or {}).get("verdict") == "differs" else 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, str]:
+    target = find_target(args.to)
+    given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name)}
+    strange = [name for name in given if name not in target.options]
+    if strange:
+        raise UserError(
+            f"{_OPTIONS[strange[0]]} means nothing for --to {args.to}.",
+            "command line",
+            f"Leave {_OPTIONS[strange[0]]} out.",
+        )
+    options = {name: "yes" if value is True else str(value) for name, value in given.items()}
+    if args.overwrite:
+        options["overwrite"] = "yes"
+    if args.no_proof:
+        options["proof"] = "no"
+    return options
+
+
+def _overview(run: RunDir, as_json: bool) -> int:
+    made = list_exports(run)
+    if as_json:
+        print(json.dumps([_told(export) for export in made]))
+        return 0
+    for export in made:
+        print(printable(f"{export.target:<10} {_size(export.total_bytes):>9}  {export.folder}", 400))
+    if not made:
+        print("Nothing has been exported from this run yet.")
+    print("\nWhat can be made:")
+    for name in NAMES:
+        print(f"  --to {name:<10} {find_target(name).help}")
+    return 0
+
+
+def last_lines(job: Job, made: Export, seconds: float) -> list[str]:
+    """What a person reads at the end: where it is, whether it was proved, and what comes next."""
+    if made.extra.get("url"):
+        lines = [f"Uploaded in {duration(seconds)}: {made.extra['url']}"]
+    else:
+        lines = [f"Exported in {duration(seconds)}: {made.folder} ({_size(made.total_bytes)})"]
+    proof = made.proof or {}
+    if proof.get("verdict") == "same":
+        lines.append("Checked: it answers like the trained model.")
+    elif proof.get("verdict") == "not run":
+        lines.append(f"Not checked: {proof.get('words') or 'the check could not be run.'}")
+    elif proof:
+        lines.append("WARNING: it does not answer like the trained model. Do not rely on it.")
+    command = next_command(job, made)
+    return [*lines, f"Next:  {command}"] if command else lines
+
+
+def next_command(job: Job, made: Export) -> str:
+    """One command that uses the export; empty where there is none to give."""
+    from engine.deliver.export.base import hub_id
+    from engine.deliver.export.card import vllm_command
+
+    folder = shlex.quote(str(made.folder))
+    given = made.extra.get("command")
+    if isinstance(given, str):
+        return given
+    if made.target == "merged":
+        return f"vllm serve {folder}"
+    if made.target == "adapter":
+        config = job.trained.config
+        base = hub_id(job.trained) or str(Path(config.model.model_name_or_path).expanduser())
+        return vllm_command(base, str(made.folder), config.lora.lora_r)
+    files = [file.path for file in made.files if file.path.endswith(".gguf")]
+    if made.target == "gguf" and files:
+        return f"llama-cli -m {shlex.quote(str(made.folder / files[-1]))}"
+    return ""
+
+
+def _size(num_bytes: int) -> str:
+    return gib(num_bytes) if num_bytes >= 1 << 20 else f"{num_bytes / 1024:.0f} KiB"
+
+
+def _told(export: Export) -> dict[str, Any]:
+    return {
+        "target": export.target,
+        "folder": str(export.folder),
+        "bytes": export.total_bytes,
+        "trained_from": export.trained_from,
+        "made_at": export.made_at,
+        "quants": list(export.quants),
+        "proof": export.proof,
+        "extra": export.extra,
+    }
+
+
+class _Json:
+    """One JSON object a message."""
+
+    def show(self, message: Message) -> None:
+        """Print it."""
+        print(json.dumps(message), flush=True)
+
+    def end(self) -> None:
+        """Nothing is open."""
+
+
+class _Line:
+    """Progress in one line that is written over, everything else above it."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._open = False
+
+    def show(self, message: Message) -> None:
+        """Print it."""
+        kind = message["kind"]
+        if kind == "step":
+            self.end()
+            self._step = message["words"]
+            self._write(self._step)
+        elif kind == "progress":
+            self._write(f"{self._step}: {gib(message['done'])} of {gib(message['total'])}")
+        elif kind == "say":
+            self.end()
+            print(printable(message["words"], 500), file=sys.stderr)
+
+    def end(self) -> None:
+        """Leave the line as it is."""
+        if self._open:
+            print(file=sys.stderr)
+            self._open = False
+
+    def _write(self, text: str) -> None:
+        width = min(110, shutil.get_terminal_size().columns - 1)
+        print(f"\r{printable(text, width)[:width]:<{width}}", end="", file=sys.stderr, flush=True)
+        self._open = True
+
+
+class _Lines:
+    """A few lines of plain text, for files and pipes."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._told = 0.0
+
+    def show(self, message: Message) -> None:
+        """Print it, unless a line was printed just now."""
+        kind = message["kind"]
+        if kind == "step":
+            self._step, self._told = message["words"], time.monotonic()
+            self._print(self._step)
+        elif kind == "progress" and time.monotonic() - self._told >= SILENCE:
+            self._told = time.monotonic()
+            self._print(f"{self._step}: {gib(message['done'])} of {gib(message['total'])}")
+        elif kind == "say":
+            self._print(message["words"])
+
+    def end(self) -> None:
+        """Nothing is open."""
+
+    def _print(self, text: str) -> None:
+        print(printable(text, 500), file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Trained models in the form other programs load. Torch is loaded only in the worker process."""
