@@ -136,6 +136,12 @@ class Answers:
 
 
 VerdictName = Literal["fine-tune", "prompting first", "RAG", "RAG plus fine-tuning"]
+VERDICT_WORDS: dict[VerdictName, str] = {
+    "fine-tune": "Fine-tuning is the right tool.",
+    "prompting first": "A good prompt would serve you better for now.",
+    "RAG": "Looking things up (retrieval, RAG) would serve you better.",
+    "RAG plus fine-tuning": "Best together: look facts up (RAG), and fine-tune how it answers.",
+}
 
 
 @dataclass(frozen=True, slots=True)

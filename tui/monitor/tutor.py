@@ -1,0 +1,81 @@
+"""The numbers of a run as the tutor reads them, and its sentences with the key that acts on them."""
+
+from __future__ import annotations
+
+from engine.advise.tutor import Advice, Curves, Part, advise
+from tui.keymap import shown_key
+from tui.monitor.hardware import fullest
+from tui.monitor.objective import success_of
+from tui.monitor.picture import Picture
+from tui.plot import Series
+
+PARTS = 40
+MOST = 2  # sentences: more would push out what has happened
+RECENT = 120.0  # seconds of work over which it is told how busy the card was
+STYLES = {
+    "good": ("✓", "$success"),
+    "info": ("→", "bold $primary"),
+    "warning": ("!", "bold $warning"),
+    "bad": ("✗", "bold $error"),
+}
+KEYS = {
+    "stop": "monitor.stop",
+    "evaluate": "monitor.evaluate",
+    "pause": "monitor.pause",
+    "log": "monitor.log",
+}
+DOES = {"stop": "stops it", "evaluate": "evaluates now", "pause": "pauses it", "log": "shows the log"}
+
+
+def tutor(picture: Picture) -> list[tuple[str, str, str]]:
+    """Mark, its style, and the words; the most urgent first."""
+    return [(*STYLES[one.level], _words(one)) for one in advise(curves_of(picture))[:MOST]]
+
+
+def curves_of(picture: Picture) -> Curves:
+    """What the tutor wants to know of a run."""
+    model = picture.model
+    objective = model.objective or "sft"
+    success = success_of(objective)
+    same = model.metrics.train.get("frac_reward_zero_std")
+    card = fullest(model.hardware.gpus or ())
+    memory = None if card is None or card.used is None or not card.total else (card.used, card.total)
+    return Curves(
+        objective=objective,
+        lora="lora" in model.method.lower(),
+        step=model.progress.step,
+        max_steps=model.progress.max_steps or 0,
+        loss=_parts(model.loss),
+        held_out=[(bucket.x1, bucket.mean) for bucket in model.eval_loss.window() if bucket.n],
+        learning_rate=model.learning_rate.max,
+        success=_parts(model.metrics.train.get(success)) if success else (),
+        same_reward=None if same is None else same.last,
+        memory=memory,
+        busy=_recent(model.hardware.busy),
+        remaining=picture.remaining,
+        price_per_hour=picture.price_per_hour,
+    )
+
+
+def _parts(series: Series | None) -> tuple[Part, ...]:
+    if series is None or series.first_x is None or series.last_x is None:
+        return ()
+    ends = series.first_x, max(series.last_x, series.first_x + 1e-9)
+    return tuple(
+        Part((bucket.x0 + bucket.x1) / 2, bucket.mean, bucket.high, bool(bucket.bad))
+        for bucket in series.columns(*ends, PARTS)
+        if bucket is not None
+    )
+
+
+def _recent(busy: Series) -> float | None:
+    if busy.last_x is None:
+        return None
+    values = [bucket.mean for bucket in busy.window(busy.last_x - RECENT) if bucket.n]
+    return sum(values) / len(values) if values else None
+
+
+def _words(advice: Advice) -> str:
+    if not advice.action:
+        return advice.words
+    return f"{advice.words} {shown_key(KEYS[advice.action])} {DOES[advice.action]}."
