@@ -51,7 +51,25 @@ def test_every_screen_and_widget_loads_without_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["doctor", "fit", "train", "runs", "attach", "logs", "stop", "resume", "chat", "demo", "hub"]
+    "verb",
+    [
+        "doctor",
+        "fit",
+        "train",
+        "runs",
+        "attach",
+        "logs",
+        "stop",
+        "pause",
+        "resume",
+        "chat",
+        "compare",
+        "export",
+        "sweep",
+        "data",
+        "demo",
+        "hub",
+    ],
 )
 def test_verbs_load_neither_textual_nor_torch(verb: str) -> None:
     loaded = loaded_by(f"from tui.__main__ import main; main(['{verb}', '--help'])")

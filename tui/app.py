@@ -6,12 +6,15 @@ import contextlib
 import os
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.filter import Monochrome, NoColor
 from textual.reactive import var
 from textual.screen import Screen
@@ -19,13 +22,15 @@ from textual.screen import Screen
 from engine.errors import UserError
 from engine.run.atomic import read_json
 from engine.run.home import finetui_home
-from engine.run.state import RunState, list_runs
-from tui.driver import driver_class
+from engine.run.state import live_runs
+from tui.driver import driver_class, paint
 from tui.guard import TerminalGuard
-from tui.keymap import bindings
+from tui.keymap import bindings, use
+from tui.own_keys import read_own_keys
 from tui.plain_glyphs import PlainGlyphs
 from tui.plot.glyphs import charset
 from tui.themes import DARK, LIGHT, THEMES, choose_theme
+from tui.widgets.notice import Notice
 
 if TYPE_CHECKING:
     from engine.config.draft import Draft, Plan
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
 Start = Literal["home", "wizard", "monitor"]
 CRASH_LOG = "tui-crash.log"
+TYPED_AHEAD = 0.02  # seconds between looks whether a screen is there to act upon
 
 
 class FinetuiApp(App[None]):
@@ -69,9 +75,13 @@ class FinetuiApp(App[None]):
         self._filters.append(PlainGlyphs(charset()))
         self.start = start
         self.run_name = run_name
+        self._own_keys = read_own_keys()
+        use(self._own_keys.keys)
+        self.set_keymap(self._own_keys.keys)
         self.farewell: list[str] = []
         """Lines printed on the normal screen after the viewer has ended."""
         self.crash: Path | None = None
+        self._painted: Screen[Any] | None = None
         self._datasets: dict[str, tuple[float, DatasetReport]] = {}
 
     # Start and end
@@ -84,6 +94,8 @@ class FinetuiApp(App[None]):
             self.open_wizard()
         elif self.start == "monitor" and self.run_name is not None:
             self.open_monitor(self.run_name)
+        if words := self._own_keys.words():
+            self.call_after_refresh(lambda: self.screen.query_one(Notice).say(words))
 
     def action_leave(self) -> None:
         """Leave the viewer: the draft is kept, training goes on."""
@@ -110,6 +122,19 @@ class FinetuiApp(App[None]):
 
     def set_theme(self, name: str) -> None:
         self.theme = name
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Act on a screen only once its widgets are there: whoever knows the way types ahead."""
+        screen = default_namespace
+        if isinstance(screen, Screen) and screen in self.screen_stack and not screen.is_mounted:
+            self.set_timer(TYPED_AHEAD, partial(self.run_action, action, default_namespace, namespaces))
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
 
     # Ways between screens
 
@@ -185,13 +210,16 @@ class FinetuiApp(App[None]):
 
         screen.in_background(work, lambda plan: self.start_plan(screen, plan), "start")
 
-    def start_plan(self, screen: BaseScreen, plan: Plan, from_draft: bool = False) -> None:
+    def start_plan(
+        self, screen: BaseScreen, plan: Plan, from_draft: bool = False, anyway: bool = False
+    ) -> None:
         """Start a run in the background, then open its monitor.
 
         Args:
             screen: Where errors are shown.
             plan: The run.
             from_draft: It is the wizard's draft, which is then done with.
+            anyway: The user was told that it is likely to fail, and starts it all the same.
         """
 
         def work() -> str:
@@ -201,7 +229,7 @@ class FinetuiApp(App[None]):
 
             require_training_packages()  # before a folder is made for a run that cannot start
             refuse_unavailable(plan.config.model.model_name_or_path, plan.config.model.model_revision)
-            return start(plan).name
+            return start(plan, anyway=anyway).name
 
         def started(name: str) -> None:
             if from_draft:
@@ -210,6 +238,16 @@ class FinetuiApp(App[None]):
             self.open_monitor(name)
 
         screen.in_background(work, started, "start")
+
+    # Painting
+
+    def _display(self, screen: Screen[Any], renderable: object) -> None:
+        # Another screen is sent whole, so that going somewhere mends what others wrote over this one.
+        if paint(self, renderable, whole=screen is not self._painted):
+            self._painted = screen
+            self.post_display_hook()
+        else:
+            super()._display(screen, renderable)  # type: ignore[arg-type]
 
     # What was read already
 
@@ -279,12 +317,6 @@ def write_crash_log(error: BaseException) -> Path:
     return log
 
 
-def only_live_run(runs: Iterable[RunState]) -> str | None:
-    """The name of the run that is going on, if it is exactly one."""
-    live = [run.name for run in runs if run.live]
-    return live[0] if len(live) == 1 else None
-
-
 def run_app(start: Start = "home", run_name: str | None = None, mouse: bool = True) -> int:
     """Show the screens until the user leaves.
 
@@ -296,8 +328,8 @@ def run_app(start: Start = "home", run_name: str | None = None, mouse: bool = Tr
     Returns:
         The exit code: 0, 1 after a crash, 128 + signal when told to end.
     """
-    if start == "home" and (live := only_live_run(list_runs())) is not None:
-        start, run_name = "monitor", live
+    if start == "home" and len(live := live_runs()) == 1:
+        start, run_name = "monitor", live[0]
     app = FinetuiApp(start, run_name)
     with TerminalGuard(app.exit_from_anywhere) as guard:
         app.run(mouse=mouse)

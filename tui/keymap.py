@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ class Key:
 
     @property
     def shown(self) -> str:
-        """The first of its keys as printed on a keyboard; both arrows of a list."""
+        """The first of its keys as printed on a keyboard; both arrows of a list, and digits as a range."""
         if self.keys == "up,down":
             return "↑↓"
-        first = self.keys.split(",")[0]
-        return SHOWN.get(first, first)
+        if self.keys == "1,2,3,4,5,6,7,8,9":
+            return "1-9"
+        return shown_name(self.keys.split(",")[0])
 
 
 SHOWN = {
@@ -42,7 +44,17 @@ SHOWN = {
     "slash": "/", "left": "←", "right": "→", "up": "↑", "down": "↓", "delete": "Del", "f1": "F1",
     "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+c": "Ctrl+C", "ctrl+p": "Ctrl+P",
     "ctrl+u": "Ctrl+U", "backspace": "Bksp", "full_stop": ".", "pageup": "PgUp", "pagedown": "PgDn", "shift+tab": "Shift+Tab",
+    "less_than_sign": "<", "greater_than_sign": ">", "shift+left": "Shift+←", "shift+right": "Shift+→",
 }  # fmt: skip
+
+
+def shown_name(name: str) -> str:
+    """A key as printed on a keyboard: ``?``, ``F5``, ``Ctrl+N``."""
+    *modifiers, last = name.split("+") if len(name) > 1 else [name]
+    if name not in SHOWN and (modifiers or (last[:1] == "f" and last[1:].isdigit())):
+        return "+".join([*(one.capitalize() for one in modifiers), SHOWN.get(last, last.upper())])
+    return SHOWN.get(name, name)
+
 
 EVERYWHERE = (
     Key(
@@ -54,9 +66,24 @@ EVERYWHERE = (
 KEYMAP: dict[str, tuple[Key, ...]] = {
     "everywhere": EVERYWHERE,
     "home": (
-        Key("home.open", "enter", "open", "open", "Do what the marked line says."),
-        Key("home.demo", "d", "demo", "demo", "Start the demo now: embedded model, embedded data, about a minute."),
+        Key("home.open", "enter", "open", "open", "Do what the marked line says; on a run, watch it."),
+        Key("home.mark", "space", "mark", "mark", "Mark the run, to compare or delete several; again takes the mark away."),
+        Key("home.compare", "c", "compare", "compare", "Put the curves and numbers of the marked runs side by side."),
+        Key("home.remove", "delete,D", "remove", "delete", "Delete the run, or the marked ones; says how large, and asks first."),
         Key("home.new", "n", "new", "new", "Start a new fine-tune with fresh answers."),
+        Key("home.demo", "d", "demo", "demo", "Start the demo now: embedded model, embedded data, about a minute."),
+        Key("home.filter", "slash", "filter", "find", "Show only runs in which some words occur."),
+        Key("home.sort", "o", "sort", "order", "Newest first, by name, lowest loss first, by state."),
+        Key("home.resume", "r", "resume", "resume", "Go on with a run that was stopped or has died, from its last checkpoint."),
+        Key("home.path", "p", "path", "folder", "Say where the run's folder is, and copy that path."),
+        Key("home.clear", "escape", "clear", "", "Show all runs again; take all marks away."),
+    ),
+    "curves": (
+        Key("curves.back", "escape,enter", "back", "back", "Back to the list of runs."),
+        Key("curves.what", "e", "what", "train / eval", "Training loss and held-out loss, only the one, only the other."),
+        Key("curves.log_scale", "y", "log_scale", "log scale", "Logarithmic loss: small changes at the end show."),
+        Key("curves.zoom", "z", "zoom", "zoom", "Show the last quarter of the curves, the last tenth, all of them."),
+        Key("curves.front", "tab", "front", "next run", "Draw the next run in front of the others, with a solid line."),
     ),
     "wizard": (
         Key("wizard.next", "enter", "next", "next", "Take what is shown and go to the next step."),
@@ -142,16 +169,40 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
     ),
     "monitor": (
         Key("monitor.result", "enter", "result", "result", "What came out of the run, once it is finished."),
-        Key("monitor.resume", "r", "resume", "resume", "Go on with a run that was stopped or has died."),
+        Key("monitor.back", "escape", "back", "back", "Back to all curves, and from them to the list of runs."),
+        Key("monitor.resume", "r", "resume", "resume", "Go on with a run that was paused, stopped or has died; asks first."),
+        Key("monitor.panels", "1,2,3,4,5,6,7,8,9", "", "panels", "One panel on the whole screen; they are listed below."),
+        Key("monitor.next", "right_square_bracket", "other_panel(1)", "next panel", "The next panel on the whole screen."),
+        Key("monitor.previous", "left_square_bracket", "other_panel(-1)", "", "The panel before."),
+        Key("monitor.choose_down", "down", "choose(1)", "choose", "Among the objective's numbers: draw the next one."),
+        Key("monitor.choose_up", "up", "choose(-1)", "", "Among the objective's numbers: draw the one before."),
+        Key("monitor.stop", "x", "stop", "stop", "Stop the run; asks how: pausing, saving first, or at once."),
+        Key("monitor.pause", "p", "pause", "pause", "Save a checkpoint and free the GPU, to go on later; asks first."),
+        Key("monitor.freeze", "space", "freeze", "freeze", "Hold the picture still; the data keep coming."),
+        Key("monitor.earlier", "left", "in_time(-1)", "look back", "Read the values of an earlier moment in all curves; earlier samples."),
+        Key("monitor.later", "right", "in_time(1)", "", "The same, later."),
+        Key("monitor.zoom", "z", "zoom", "zoom", "Show the last quarter of the curves, the last tenth, all; around the moment that is read."),
+        Key("monitor.checkpoint", "c", "checkpoint", "checkpoint", "Save a checkpoint after this step; asks first."),
+        Key("monitor.evaluate", "e", "evaluate", "evaluate", "Measure the loss on the held-out rows after this step; asks first."),
         Key("monitor.samples", "s", "samples", "samples", "Your questions and the model's answers, before and now."),
         Key("monitor.log", "l", "log", "log", "The last lines of the trainer's log."),
-        Key("monitor.stop", "x", "stop", "stop", "Stop the run; asks how: saving first, or at once."),
-        Key("monitor.freeze", "space", "freeze", "freeze", "Hold the picture still; the data keep coming."),
-        Key("monitor.checkpoint", "c", "checkpoint", "checkpoint", "Save a checkpoint after this step."),
-        Key("monitor.evaluate", "e", "evaluate", "evaluate", "Measure the loss on the held-out rows after this step."),
-        Key("monitor.zoom", "z", "zoom", "zoom", "Show the last quarter of the curves, the last tenth, all of them."),
         Key("monitor.log_scale", "y", "log_scale", "log scale", "Logarithmic loss: small changes at the end show."),
-        Key("monitor.back", "escape", "back", "", "Back to the curves, and from them to the list of runs."),
+        Key("monitor.smooth", "m", "smooth", "smooth", "Smooth the curves: some, much, not at all."),
+        Key("monitor.compare", "o", "compare", "other run", "Draw the loss of another run beside this one, dotted; again takes it away."),
+        Key("monitor.window_back", "less_than_sign,shift+left", "window(-1)", "", "When zoomed in: the part before."),
+        Key("monitor.window_on", "greater_than_sign,shift+right", "window(1)", "", "When zoomed in: the part after."),
+        Key("monitor.reset", "0", "reset", "", "All of the curves again, as they were at first."),
+    ),
+    "panels": (
+        Key("panels.loss", "1", "panel('loss')", "", "Loss: while it learns, on held-out rows, and of another run."),
+        Key("panels.objective", "2", "panel('objective')", "", "What this objective watches: rewards, margins, accuracies, lengths."),
+        Key("panels.rate", "3", "panel('rate')", "", "Learning rate and gradient norm."),
+        Key("panels.memory", "4", "panel('memory')", "", "Memory: what it is made of, predicted and measured."),
+        Key("panels.gpu", "5", "panel('gpu')", "", "Each GPU: how busy, how hot, how much power."),
+        Key("panels.speed", "6", "panel('speed')", "", "Tokens per second, and how much of the card that is."),
+        Key("panels.samples", "7", "panel('samples')", "", "Samples: answers before and now."),
+        Key("panels.events", "8", "panel('events')", "", "Everything that has happened."),
+        Key("panels.log", "9", "panel('log')", "", "The log of the trainer."),
     ),
     "pager": (
         Key("pager.up", "up,k", "scroll_rows(-1)", "", "Scroll up."),
@@ -166,20 +217,70 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("done.chat", "c", "chat", "chat", "How to talk to the model."),
         Key("done.new", "n", "new", "new run", "Start another fine-tune."),
     ),
+    "chat": (
+        Key("chat.send", "enter", "", "send", "Send what you typed; where a reward model judges, first the question, then the answer."),
+        Key("chat.back", "escape", "back", "back", "Stop the answer that is being written; otherwise go back."),
+        Key("chat.keys", "tab", "field", "keys", "From the text field to the other keys, and back."),
+        Key("chat.against", "b", "against", "beside", "Put a second model beside it: the base, or another checkpoint."),
+        Key("chat.settings", "s", "settings", "settings", "How answers are made: temperature, length, seed, ..."),
+        Key("chat.system", "y", "system", "system prompt", "Tell the model beforehand who it is and how to answer."),
+        Key("chat.clear", "x", "clear", "clear", "Forget what was said and begin anew."),
+        Key("chat.model", "m", "model", "other model", "Talk to another checkpoint of this run, or to the base."),
+        Key("chat.up", "pageup", "scroll(-1)", "", "Scroll up."),
+        Key("chat.down", "pagedown", "scroll(1)", "", "Scroll down."),
+    ),
+    "compare": (
+        Key("compare.next", "n,right", "row(1)", "next", "The next question."),
+        Key("compare.previous", "p,left", "row(-1)", "previous", "The question before."),
+        Key("compare.changed", "c", "changed", "next changed", "The next question whose answer changed."),
+        Key("compare.against", "b", "against", "against", "Compare with another checkpoint instead of the base."),
+        Key("compare.back", "escape", "back", "back", "Back; what is still being asked is left out."),
+    ),
     "dialog": (
         Key("dialog.accept", "enter", "accept", "accept", "Take it."),
         Key("dialog.cancel", "escape", "cancel", "cancel", "Close this and change nothing."),
+        Key("dialog.help", "question_mark,f1", "app.help", "help", "The keys of this window."),
     ),
 }  # fmt: skip
+
+# Groups that work at the same time, so that no key may stand in two of them. A text to scroll is part of some screens.
+TOGETHER: tuple[tuple[str, ...], ...] = (
+    ("home", "list"), ("wizard", "machine"), ("wizard", "list", "goal"), ("wizard", "list", "questions"),
+    ("wizard", "data", "list"), ("browse",), ("hub-search", "list"), ("readings", "list"), ("columns", "list"),
+    ("findings", "list"), ("wizard", "model", "list"), ("wizard", "template"), ("wizard", "list", "method"),
+    ("wizard", "review"), ("monitor", "panels", "pager"), ("done", "pager"), ("curves", "pager"), ("dialog", "list"),
+)  # fmt: skip
+
+_own: dict[str, str] = {}
+
+
+def use(own: Mapping[str, str]) -> None:
+    """Give keys of the table others, by id; those of the last call no longer count."""
+    _own.clear()
+    _own.update(own)
 
 
 def keys_of(*groups: str) -> list[Key]:
     """The keys of these groups, in the order in which the bottom line shows them, those of every screen last."""
-    return [key for group in (*groups, "everywhere") for key in KEYMAP[group]]
+    return group_keys(*groups, "everywhere")
+
+
+def group_keys(*groups: str) -> list[Key]:
+    """The keys of exactly these groups, with those the user has given them."""
+    found = [key for group in groups for key in KEYMAP[group]]
+    return [replace(key, keys=_own[key.id]) if key.id in _own else key for key in found]
+
+
+def shown_key(id: str) -> str:
+    """The key with this id as the user has it, printed as on a keyboard."""
+    return next(key.shown for key in group_keys(*KEYMAP) if key.id == id)
 
 
 def bindings(*groups: str) -> list[BindingType]:
-    """The keys of these groups for a screen's ``BINDINGS``; those of every screen are the app's."""
+    """The keys of these groups for a screen's ``BINDINGS``; those of every screen are the app's.
+
+    They are the table's own: what the user has changed is laid over them by the app, by id.
+    """
     from textual.binding import Binding
 
     return [

@@ -15,6 +15,8 @@ from engine.cli.main import Parser, Screen
 from engine.deliver.export.job import Cancelled, Job
 from engine.deliver.export.manifest import Export, list_exports
 from engine.deliver.export.targets import NAMES, find_target
+from engine.deliver.proof.table import lines as proof_lines
+from engine.deliver.proof.types import of_json
 from engine.deliver.protocol import Message
 from engine.display import duration, gib, printable
 from engine.errors import UserError
@@ -25,7 +27,16 @@ from engine.run.state import find_run
 EXAMPLE = "finetui export demo --to gguf --quant Q4_K_M,Q8_0   finetui export demo --to hub --repo my-owl"
 SILENCE = 5.0  # seconds between two lines of progress where there is no terminal
 # As the command line has them, and as targets know them.
-_OPTIONS = {"dtype": "--dtype", "repo": "--repo", "public": "--public", "push_as": "--push_as"}
+_OPTIONS = {
+    "dtype": "dtype",
+    "repo": "repo",
+    "public": "public",
+    "push_as": "push_as",
+    "ollama_name": "name",
+    "ollama_adapter": "adapter",
+    "no_create": "create",
+}
+"""Of the verb, and what the targets call them."""
 
 
 def configure(parser: Parser) -> None:
@@ -42,6 +53,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--public", action="store_true", help="let everybody see the repository")
     parser.add_argument(
         "--push_as", choices=("adapter", "merged", "gguf"), help="what goes to the Hub; default: adapter"
+    )
+    parser.add_argument("--ollama_name", metavar="NAME", help="what Ollama calls it; default: the run's name")
+    parser.add_argument(
+        "--ollama_adapter", action="store_true", help="for Ollama: only the adapter, over a base it has"
+    )
+    parser.add_argument(
+        "--no-create", action="store_true", help="for Ollama: write the files, do not call ollama create"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export of this kind")
     parser.add_argument(
@@ -81,15 +99,17 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, str]:
     target = find_target(args.to)
-    given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name)}
-    strange = [name for name in given if name not in target.options]
-    if strange:
-        raise UserError(
-            f"{_OPTIONS[strange[0]]} means nothing for --to {args.to}.",
-            "command line",
-            f"Leave {_OPTIONS[strange[0]]} out.",
-        )
-    options = {name: "yes" if value is True else str(value) for name, value in given.items()}
+    options: dict[str, str] = {}
+    for name, key in _OPTIONS.items():
+        value = getattr(args, name)
+        if not value:
+            continue
+        if key not in target.options:
+            option = "--no-create" if name == "no_create" else f"--{name}"
+            raise UserError(
+                f"{option} means nothing for --to {args.to}.", "command line", f"Leave {option} out."
+            )
+        options[key] = "no" if name == "no_create" else "yes" if value is True else str(value)
     if args.overwrite:
         options["overwrite"] = "yes"
     if args.no_proof:
@@ -118,13 +138,9 @@ def last_lines(job: Job, made: Export, seconds: float) -> list[str]:
         lines = [f"Uploaded in {duration(seconds)}: {made.extra['url']}"]
     else:
         lines = [f"Exported in {duration(seconds)}: {made.folder} ({_size(made.total_bytes)})"]
-    proof = made.proof or {}
-    if proof.get("verdict") == "same":
-        lines.append("Checked: it answers like the trained model.")
-    elif proof.get("verdict") == "not run":
-        lines.append(f"Not checked: {proof.get('words') or 'the check could not be run.'}")
-    elif proof:
-        lines.append("WARNING: it does not answer like the trained model. Do not rely on it.")
+    proof = of_json(made.proof)
+    if proof is not None:
+        lines += proof_lines(proof)
     command = next_command(job, made)
     return [*lines, f"Next:  {command}"] if command else lines
 

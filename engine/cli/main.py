@@ -12,24 +12,35 @@ from typing import NoReturn
 from engine.display import printable
 from engine.errors import UserError
 
-VERBS = {
-    "demo": "train the embedded tiny model, about a minute, no network needed",
-    "fit": "predict the GPU memory of a run before it starts",
-    "hub": "find, check and download models and datasets of the Hugging Face Hub",
-    "data": "check, repair and count a dataset; see a row as the model does",
-    "doctor": "check GPU, driver, libraries, memory and disks",
-    "train": "start the run that a run.yaml describes",
-    "sweep": "try several values of a setting, one run after the other",
-    "runs": "list all runs, or compare some",
-    "attach": "watch a run; leaving does not stop it",
-    "logs": "print the log of a run",
-    "stop": "stop a run, saving a checkpoint first",
-    "resume": "continue a run from its last checkpoint",
-    "chat": "talk to the trained model",
-}
+OVERVIEW = (
+    ("demo", "train the embedded tiny model, about a minute, no network"),
+    ("doctor", "check GPU, driver, libraries, memory and disks"),
+    ("fit", "predict the GPU memory of a run before it starts"),
+    ("hub", "find, check and download what the Hugging Face Hub has"),
+    ("data", "check, repair and count a dataset; see a row as the model does"),
+    ("train", "start the run that a run.yaml describes"),
+    ("sweep", "try several values of a setting, one run after the other"),
+    ("runs", "list, compare or delete runs; which are only on this machine"),
+    ("attach, logs", "watch a run (leaving does not stop it), print its log"),
+    ("stop, pause", "save a checkpoint, then end the run or free the GPU for a while"),
+    ("resume", "continue a run from its last checkpoint"),
+    ("chat", "talk to the trained model, beside the base if you like"),
+    ("compare", "the same questions to the base and the trained model"),
+    ("eval", "measure whether the trained model is better, and how surely"),
+    ("export", "take it home: adapter, merged, GGUF, Ollama, Hub"),
+    ("keys", "every key of the screens, and how to change them"),
+)
+"""A line of ``finetui --help`` each: verbs, and what they do."""
+
+VERBS = {verb: words for verbs, words in OVERVIEW for verb in verbs.split(", ") if verb != "keys"}
+"""Those that are here; ``keys`` is the viewer's own, because the table of keys is."""
 
 # Opens a screen: (screen name, run name) -> exit code. Given by the viewer, so that this package needs no textual.
 Screen = Callable[[str, str | None], int]
+
+PLAIN, SCREEN_READER, NO_MOUSE = "FINETUI_PLAIN", "FINETUI_SCREEN_READER", "FINETUI_NO_MOUSE"
+LOOKS = {"--plain": PLAIN, "--screen-reader": SCREEN_READER, "--no-mouse": NO_MOUSE}
+"""Options before the verb, and the variables that set them for good."""
 
 EXIT_CODES = "Exit codes: 0 done, 1 internal error, 2 something you can put right, 3 stopped."
 
@@ -51,8 +62,13 @@ def main(argv: Sequence[str], screen: Screen | None = None) -> int:
     Returns:
         The exit code of the process.
     """
+    return guarded(lambda: _dispatch(list(argv), screen))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do the work of a verb; its errors become three lines, or one and a file, and an exit code."""
     try:
-        return _dispatch(list(argv), screen)
+        return work()
     except UserError as error:
         print_error(error)
         return 2
@@ -81,22 +97,28 @@ def print_error(error: UserError) -> None:
 
 
 def overview() -> str:
-    """What ``finetui --help`` prints."""
-    verbs = "\n".join(f"  {name:<8} {text}" for name, text in VERBS.items())
+    """What ``finetui --help`` prints; short enough for a small terminal."""
+    verbs = "\n".join(f"  {verbs:<12}  {text}" for verbs, text in OVERVIEW)
     return (
-        "usage: finetui [VERB] [options]\n"
+        "usage: finetui [--plain | --screen-reader] [--no-mouse] [VERB] [options]\n"
         "Fine-tune language models from the terminal. Without a verb: the wizard.\n\n"
-        f"Verbs:\n{verbs}\n\n"
-        "Help for one verb: finetui VERB --help        Version: finetui --version\n"
-        "Start here:        finetui demo\n\n"
-        f"Runs live in FINETUI_HOME (see finetui doctor).\n{EXIT_CODES}"
+        f"{verbs}\n\n"
+        "Start here: finetui demo    One verb: finetui VERB --help   finetui --version\n"
+        "--plain and --screen-reader: questions and lines instead of screens.\n"
+        f"{EXIT_CODES}"
     )
 
 
 def _dispatch(argv: list[str], screen: Screen | None) -> int:
+    while argv and argv[0] in LOOKS:
+        os.environ[LOOKS[argv.pop(0)]] = "1"  # in the environment, so that nobody has to hand it on
     if not argv:
         if screen is not None and interactive():
             return screen("home", None)
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            from engine.cli.plain_wizard import run_wizard
+
+            return run_wizard()
         print(overview())
         return 0
     verb, *rest = argv
@@ -134,5 +156,23 @@ def _dispatch(argv: list[str], screen: Screen | None) -> int:
 
 
 def interactive() -> bool:
-    """Whether a person sits at a terminal that can show a screen."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
+    """Whether a person sits at a terminal that can show a screen, and wants one."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not why_plain()
+
+
+def why_plain() -> str:
+    """Why a person at a terminal gets plain lines, in a sentence; empty where screens can be shown."""
+    if is_set(SCREEN_READER):
+        return "Plain lines for a screen reader."
+    if is_set(PLAIN):
+        return "Plain lines, as asked for."
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        name = f"TERM={term}" if term else "TERM is not set, so this terminal"
+        return f"Plain lines, because {name} cannot show screens."
+    return ""
+
+
+def is_set(variable: str) -> bool:
+    """Whether an environment variable says yes."""
+    return os.environ.get(variable, "").strip().lower() not in ("", "0", "no", "false")

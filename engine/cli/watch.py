@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from engine.cli.follow import follow
-from engine.cli.main import Parser, Screen
+from engine.cli.main import Parser, Screen, why_plain
 from engine.run.layout import RunDir
 
 
@@ -31,6 +32,8 @@ def watch(run: RunDir, args: argparse.Namespace, screen: Screen | None) -> int:
     if screen is not None and not args.plain and not args.json:
         return screen("monitor", run.name)
     if not args.json:
+        if sys.stdout.isatty() and not args.plain and (why := why_plain()):
+            print(why)
         print(f"Run {run.name} in {run.path}")
         print("You can close this window; training continues. Back: finetui attach " + run.name)
     return follow(run, as_json=args.json)

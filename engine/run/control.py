@@ -8,7 +8,9 @@ import time
 from engine.run import atomic
 from engine.run.layout import RunDir
 
-REQUESTS = ("checkpoint", "evaluate", "stop-and-save", "stop-now")
+STOPS = ("pause", "stop-and-save", "stop-now")
+"""Requests that end the trainer, the stronger ones last."""
+REQUESTS = ("checkpoint", "evaluate", *STOPS)
 
 
 def request(run: RunDir, what: str) -> None:

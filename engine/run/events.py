@@ -161,13 +161,20 @@ class EventReader:
     skipped. A file that shrank or was replaced is read again from the start, and `restarted` is set by that read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, loads: Callable[[bytes], Any] = json.loads) -> None:
+        """Follow a file.
+
+        Args:
+            path: Of the events; it need not exist yet.
+            loads: Reads JSON; a faster one than Python's own makes a long history shorter.
+        """
         self.path = path
         self.bad_lines = 0
         self.restarted = False
         self._offset = 0
         self._inode: tuple[int, int] | None = None
         self._tail = b""
+        self._loads = loads
 
     def read(self, max_bytes: int = 1 << 20) -> list[Event]:
         """The events that arrived since the last call, at most about `max_bytes` of them."""
@@ -202,18 +209,20 @@ class EventReader:
     def _parse(self, line: bytes) -> Event | None:
         if not line.strip():
             return None
-        event = parse_line(line)
+        event = parse_line(line, self._loads)
         if event is None:
             self.bad_lines += 1
         return event
 
 
-def parse_line(line: bytes) -> Event | None:
+def parse_line(line: bytes, loads: Callable[[bytes], Any] = json.loads) -> Event | None:
     """One event, or None when the line is not one."""
     try:
-        event = json.loads(line)
+        event = loads(line)
     except (ValueError, RecursionError):
-        return None
+        if loads is json.loads:
+            return None
+        return parse_line(line)  # stricter readers refuse what is an event all the same
     return event if isinstance(event, dict) and isinstance(event.get("kind"), str) else None
 
 

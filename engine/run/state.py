@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from engine.run.layout import RunDir, check_name
 
 SILENT_AFTER = 45.0  # seconds without an event; the trainer sends a heartbeat every ten
 FIRST_EVENTS = 8  # model, method and dataset are told in the second or third
+LAST_TIME = 4e10  # seconds since 1970; beyond it `time.localtime` fails on some systems
 LIVE = ("starting", "running", "silent")
-ENDED = ("finished", "stopped", "failed", "died")
+ENDED = ("finished", "stopped", "paused", "failed", "died")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class RunState:
     """One line of the list of runs.
 
     Attributes:
-        state: new, starting, running, silent, finished, stopped, failed or died.
+        state: new, starting, running, silent, finished, stopped, paused, failed or died.
         words: The state in a sentence, with the cause where there is one.
         started: Unix time of the first event, or of the folder.
         updated: Unix time of the last event.
@@ -68,9 +69,7 @@ def read_state(run: RunDir, now: float | None = None) -> RunState:
     events = tail_events(run.events)
     first = _first_events(run)
     obituary = atomic.read_json(run.exit)
-    updated = next(
-        (t for e in reversed(events) if (t := number(e.get("t"))) is not None and isfinite(t)), 0.0
-    ) or _mtime(run.path)
+    updated = next((t for e in reversed(events) if (t := _when(e)) is not None), 0.0) or _mtime(run.path)
     state, words = _state(run, events, obituary, updated, now)
     return RunState(
         name=run.name,
@@ -83,7 +82,7 @@ def read_state(run: RunDir, now: float | None = None) -> RunState:
         epoch=number(_latest(events, "epoch")),
         loss=number(_latest(events, "loss")),
         eval_loss=number(_latest(events, "eval_loss")),
-        started=number(first.get("t")) or _mtime(run.path),
+        started=_when(first) or _mtime(run.path),
         updated=updated,
         attempt=whole(_latest(events, "attempt")) or 0,
         model=str(first.get("model") or ""),
@@ -94,8 +93,40 @@ def read_state(run: RunDir, now: float | None = None) -> RunState:
 
 
 def list_runs() -> list[RunState]:
-    """Every run, newest first."""
-    return sorted((read_state(run) for run in _run_dirs()), key=lambda state: state.started, reverse=True)
+    """Every run, newest first; `engine.run.listing` is for those who ask again and again."""
+    return sorted((state_in_list(run) for run in run_dirs()), key=lambda state: state.started, reverse=True)
+
+
+def state_in_list(run: RunDir, now: float | None = None) -> RunState:
+    """As `read_state`; a run whose files make no sense is ``unreadable``, so that it cannot hide the others."""
+    try:
+        return read_state(run, now)
+    except (ArithmeticError, ValueError, TypeError, OSError):
+        when = _mtime(run.path)
+        words = "The newest events of this run make no sense."
+        return RunState(
+            run.name,
+            str(run.path),
+            "unreadable",
+            words,
+            "",
+            0,
+            0,
+            None,
+            None,
+            None,
+            when,
+            when,
+            0,
+            "",
+            "",
+            "",
+        )
+
+
+def live_runs() -> list[str]:
+    """Names of the runs that are going on; only locks are looked at, so it is quick."""
+    return [run.name for run in run_dirs() if is_live(run)]
 
 
 def find_run(name: str | None, only_live: bool = False) -> RunDir:
@@ -107,7 +138,7 @@ def find_run(name: str | None, only_live: bool = False) -> RunDir:
     if name is not None:
         run = RunDir(runs_home() / check_name(name))
         if not run.path.is_dir():
-            near = difflib.get_close_matches(name, [other.name for other in _run_dirs()], 1, 0.5)
+            near = difflib.get_close_matches(name, [other.name for other in run_dirs()], 1, 0.5)
             raise UserError(
                 "There is no run of this name.",
                 str(run.path),
@@ -134,12 +165,15 @@ def find_run(name: str | None, only_live: bool = False) -> RunDir:
     return RunDir(Path(chosen[0].path))
 
 
-def _run_dirs() -> Iterator[RunDir]:
+def run_dirs() -> Iterator[RunDir]:
+    """The folder of every run, by name."""
     try:
         entries = sorted(runs_home().iterdir())
     except OSError:
         return
     for path in entries:
+        if path.name.startswith("."):  # being removed
+            continue
         if path.is_dir() and ((path / "run.yaml").exists() or (path / "events.jsonl").exists()):
             yield RunDir(path)
 
@@ -162,6 +196,8 @@ def _state(
             since = time.strftime("%H:%M", time.localtime(updated))
             return "silent", f"silent since {since}: it runs, but has said nothing for {int(now - updated)} s"
         return "running", "running"
+    if obituary is not None and obituary.get("state") == "paused":
+        return "paused", _paused_words(obituary, now)
     if obituary is not None and obituary.get("state") in ENDED:
         return str(obituary["state"]), str(obituary.get("cause") or obituary["state"])
     attempt = _latest(events, "attempt")
@@ -170,7 +206,8 @@ def _state(
         None,
     )
     if told is not None and told["kind"] == "finished":
-        return ("stopped" if told.get("outcome") == "stopped" else "finished"), str(
+        outcome = told.get("outcome")
+        return (str(outcome) if outcome in ("stopped", "paused") else "finished"), str(
             told.get("words") or "finished"
         )
     if told is not None:
@@ -183,6 +220,17 @@ def _state(
     )
 
 
+def _paused_words(obituary: dict[str, Any], now: float) -> str:
+    """With since when, because a machine that is paid for stands still meanwhile."""
+    cause, ended = str(obituary.get("cause") or "Paused."), number(obituary.get("ended"))
+    try:
+        then = time.localtime(math.nan if ended is None else ended)
+    except (ArithmeticError, ValueError, OSError):
+        return cause
+    clock = "%H:%M" if then[:3] == time.localtime(now)[:3] else "%a %d %b %H:%M"
+    return f"Since {time.strftime(clock, then)}: {cause[:1].lower()}{cause[1:]}"
+
+
 def _first_events(run: RunDir) -> Event:
     """What the first events say together: when the run began, and what it is about."""
     found: Event = {}
@@ -193,6 +241,12 @@ def _first_events(run: RunDir) -> Event:
     except OSError:
         return found
     return found
+
+
+def _when(event: Event) -> float | None:
+    """The time of an event, if it can be one: a damaged line may hold any number."""
+    t = number(event.get("t"))
+    return t if t is not None and 0 < t < LAST_TIME else None
 
 
 def _latest(events: list[Event], key: str) -> Any:

@@ -71,9 +71,9 @@ class _Supervisor:
             if change is None:
                 self._obituary(code, started, None, oom_kills() > kills_before)
                 return 0
-            if self._is_to_end():
-                words = f"{change.words} Stopped before that, as asked. Continue with finetui resume."
-                self._obituary(code, started, ("stopped", words))
+            if ended := self._asked_to_end():
+                words = f"{change.words} {ended.capitalize()} before that, as asked. Continue with finetui resume."
+                self._obituary(code, started, (ended, words))
                 return 0
             if restarts == changes.MAX_RESTARTS:
                 words = f"Gave up after {restarts} new starts. The last reason: {change.words}"
@@ -109,14 +109,12 @@ class _Supervisor:
                 },
             )
 
-    def _is_to_end(self) -> bool:
-        """Whether somebody wants the run to end, so that the trainer is not started again."""
-        stops = ("stop-now", "stop-and-save")
-        return (
-            self.terminated
-            or self.killed_on_request
-            or any(control.is_requested(self.run, stop) for stop in stops)
-        )
+    def _asked_to_end(self) -> str | None:
+        """How somebody wants the run to end, stopped or paused, so that the trainer is not started again."""
+        waiting = [stop for stop in control.STOPS if control.is_requested(self.run, stop)]
+        if waiting == ["pause"] and not (self.terminated or self.killed_on_request):
+            return "paused"
+        return "stopped" if waiting or self.terminated or self.killed_on_request else None
 
     def _wait(self) -> int:
         assert self.child is not None
@@ -170,12 +168,13 @@ def explain_exit(
         oom: Whether the kernel's out-of-memory counter of this container rose meanwhile.
 
     Returns:
-        The state (finished, stopped, failed, died) and one sentence.
+        The state (finished, stopped, paused, failed, died) and one sentence.
     """
     # torchrun ends with an error code of its own when it was told to stop, also after its workers ended well.
     if told is not None and told["kind"] == "finished" and (code == 0 or terminated):
-        outcome = "stopped" if told.get("outcome") == "stopped" else "finished"
-        return outcome, str(told.get("words") or "Training is complete.")
+        outcome = told.get("outcome")
+        state = str(outcome) if outcome in ("stopped", "paused") else "finished"
+        return state, str(told.get("words") or "Training is complete.")
     if killed_on_request:
         return "stopped", "Stopped at once, as asked. Continue from the last checkpoint with finetui resume."
     if code is None:

@@ -76,7 +76,7 @@ def test_standard_error_may_be_a_file(env: dict[str, str | None], tmp_path: Path
 
 
 def test_without_a_terminal_for_input_it_explains_itself(env: dict[str, str | None]) -> None:
-    with Terminal(["sh", "-c", 'exec "$@" </dev/null', "sh", *FINETUI], env=env) as terminal:
+    with Terminal(["sh", "-c", 'exec "$@" </dev/null', "sh", *FINETUI], rows=40, env=env) as terminal:
         assert terminal.wait_exit() == 0
         assert terminal.has("usage: finetui")
 

@@ -27,7 +27,9 @@ class Started(list[draft_module.Plan]):
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     plans = Started()
 
-    def start(plan: draft_module.Plan, numbered: bool = True) -> RunDir:
+    def start(plan: draft_module.Plan, numbered: bool = True, anyway: bool = False) -> RunDir:
+        if not anyway and (refusals := draft_module.refusals(plan)):
+            raise refusals[0]
         plans.append(plan)
         return RunDir(runs_home() / plan.name)
 

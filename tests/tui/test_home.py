@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from engine.config.draft import DEMO_DATA, DEMO_MODEL, Draft
+from engine.run import sweeps
 from engine.run.layout import RunDir, create
 from engine.run.state import RunState, list_runs
 from tests.tui.conftest import Started
+from tests.tui.made_runs import MadeRun
 from tests.tui.pilot import running, write_draft
-from tui.app import only_live_run
-from tui.screens.home import ago, run_line
+from tui.run_list import ago, run_line
 
 
 def run_state(**changes: object) -> RunState:
@@ -47,7 +50,7 @@ async def test_runs_are_listed_newest_first_with_state_in_words() -> None:
         line = next(line for line in screens.lines if "owl-1" in line)
         assert "finished" in line
         assert "100 %" in line
-        assert "loss 0.0312" in line
+        assert "0.0312" in line
         assert "teaches a language model" not in screens.text
 
 
@@ -119,18 +122,127 @@ async def test_names_and_models_from_files_cannot_paint(watched: list[str]) -> N
         assert "\x1b" not in screens.text
 
 
+async def test_slash_finds_runs_and_escape_shows_all_again(watched: list[str]) -> None:
+    for name in ("owl-1", "owl-2", "cat"):
+        finished_run(name)
+    async with running() as screens:
+        await screens.press("slash")
+        await screens.type("cat")
+        assert "owl-1" not in screens.text
+        assert "1 of 3 runs" in screens.text
+        await screens.press("enter", "enter")
+        assert watched == ["cat"]
+        await screens.press("escape")
+        assert "owl-1" in screens.text
+        assert not screens.app.screen.query_one("#filter", Input).display
+
+
+async def test_o_changes_the_order() -> None:
+    finished_run("b")
+    finished_run("a")
+    async with running() as screens:
+        await screens.press("o")
+        listed = [line for line in screens.lines if "finished" in line]
+        assert "by name" in screens.text
+        assert [line.split()[0] for line in listed] == ["a", "b"]
+
+
+async def test_marked_runs_are_compared() -> None:
+    finished_run("owl-1")
+    finished_run("owl-2")
+    async with running() as screens:
+        await screens.press("down", "down", "c")
+        assert "Mark at least two runs" in screens.one_line
+        await screens.press("space", "space", "c")
+        assert screens.at == "CurvesScreen"
+        assert "2 runs side by side" in screens.text
+        await screens.press("escape")
+        assert screens.text.count("✓ owl-") == 2
+        await screens.press("escape")
+        assert "✓" not in screens.text
+
+
+async def test_delete_says_how_large_and_asks() -> None:
+    run = finished_run("owl-1")
+    (run.adapter).mkdir()
+    (run.adapter / "weights").write_bytes(bytes(3 * 2**20))
+    async with running() as screens:
+        await screens.press("down", "down", "D")
+        assert screens.at == "ConfirmScreen"
+        assert "Delete owl-1?" in screens.text
+        assert "3 MiB of checkpoints" in screens.text
+        await screens.press("enter")  # the careful answer comes first
+        assert run.events.exists()
+        await screens.press("delete", "down", "enter")
+        assert "Deleted: owl-1." in screens.text
+        assert not run.path.exists()
+        assert "teaches a language model" in screens.text
+
+
+async def test_a_live_run_cannot_be_deleted() -> None:
+    made = MadeRun("owl")
+    made.come_alive()
+    made.begin()
+    try:
+        async with running() as screens:
+            await screens.press("down", "down", "D")
+            assert "This run is going on" in screens.text
+            assert "finetui stop owl" in screens.text
+    finally:
+        made.die()
+
+
+async def test_the_folder_is_said_and_written_into_a_file(finetui_home: Path) -> None:
+    run = finished_run("owl-1")
+    async with running(120) as screens:
+        await screens.press("down", "down", "p")
+        words = screens.one_line
+        assert "Its folder" in words
+        assert "copied.txt" in words
+    assert (finetui_home / "copied.txt").read_text().strip() == str(run.path)
+
+
+async def test_a_sweep_opens_and_closes() -> None:
+    for name in ("grid-1", "grid-2"):
+        finished_run(name)
+    sweeps.create("grid")
+    sweeps.write(
+        sweeps.Sweep("grid", tuple(sweeps.Entry(f"grid-{n}", {}, outcome="finished") for n in (1, 2)))
+    )
+    async with running() as screens:
+        assert "+ grid" in screens.text
+        assert "2 of 2 runs done, complete" in screens.text
+        assert "grid-1" not in screens.text
+        await screens.press("down", "down", "enter")
+        assert "grid-1" in screens.text
+        await screens.press("c")
+        assert screens.at == "CurvesScreen"
+
+
+async def test_resume_says_what_is_in_the_way(watched: list[str]) -> None:
+    finished_run("owl-1")
+    async with running() as screens:
+        await screens.press("down", "down", "r")
+        assert "This run is complete" in screens.one_line
+    assert watched == []
+
+
+async def test_two_hundred_runs_do_not_keep_anybody_waiting() -> None:
+    for number in range(200):
+        finished_run(f"run-{number:03}")
+    begun = time.perf_counter()
+    async with running() as screens:
+        assert "200 runs" in screens.text
+        await screens.press(*["down"] * 12)
+        assert time.perf_counter() - begun < 10
+        assert "▸" in screens.text
+
+
 def test_a_run_line_is_one_line_of_eighty() -> None:
     for state in ("new", "starting", "running", "silent", "finished", "stopped", "failed", "died"):
-        line = run_line(run_state(state=state, name="n" * 64), 76)
+        line = run_line(run_state(state=state, name="n" * 64), 80)
         assert state in line.plain
-        assert line.cell_length <= 78
-
-
-def test_only_live_run() -> None:
-    live, ended = run_state(), run_state(name="old", state="finished")
-    assert only_live_run([live, ended]) == "support"
-    assert only_live_run([live, run_state(name="b")]) is None
-    assert only_live_run([ended]) is None
+        assert line.cell_length <= 75
 
 
 def test_ago() -> None:

@@ -14,7 +14,9 @@ from engine.config.draft import Draft
 from tests.tui.pilot import running, write_draft
 from tui.app import FinetuiApp
 from tui.keymap import KEYMAP, keys_of
+from tui.screens.ask import AskScreen
 from tui.screens.base import BaseScreen
+from tui.screens.confirm import ConfirmScreen
 from tui.widgets.key_line import MAX_KEYS, KeyLine
 from tui.wizard_steps import STEPS
 
@@ -75,6 +77,31 @@ async def test_help_lists_every_key_of_the_screen() -> None:
         assert "VRAM" in screens.text
         await screens.press("escape")
         assert screens.at == "machine"
+
+
+@pytest.mark.parametrize("key", ["question_mark", "f1"])
+async def test_a_small_window_has_help_too(key: str) -> None:
+    async with running() as screens:
+        dialog = ConfirmScreen("Delete it?", ["It is large."], [("keep", "Keep it"), ("delete", "Delete it")])
+        screens.app.push_screen(dialog)
+        await screens.settle()
+        assert "? help" in screens.text
+        await screens.press(key)
+        assert screens.at == "HelpScreen"
+        assert "Close this and change nothing." in screens.one_line
+        assert "Leave finetui." not in screens.text  # q does nothing behind a small window
+        await screens.press("escape")
+        assert screens.app.screen is dialog
+
+
+async def test_help_in_a_text_field_is_f1_because_a_question_mark_is_text() -> None:
+    async with running() as screens:
+        screens.app.push_screen(AskScreen("Name?", "Any."))
+        await screens.settle()
+        await screens.press("question_mark")
+        assert screens.at == "AskScreen"
+        await screens.press("f1")
+        assert screens.at == "HelpScreen"
 
 
 async def test_a_click_on_a_key_presses_it() -> None:

@@ -14,13 +14,15 @@ from tests.tui.made_runs import CARD, MadeRun
 from tests.tui.test_monitor_model import event, fed, metric
 from tui.monitor import lines
 from tui.monitor.arrangement import SMALLEST, arrange
-from tui.monitor.charts import View, loss_chart, memory_chart, more_charts
+from tui.monitor.cards import card_line, card_rows
+from tui.monitor.charts import loss_chart, memory_chart
 from tui.monitor.lines import Row
 from tui.monitor.model import MonitorModel
 from tui.monitor.picture import Picture
 from tui.monitor.result import result_rows
 from tui.monitor.samples import sample_rows
 from tui.monitor.situation import STATES
+from tui.monitor.view import View
 from tui.monitor.watch import Status, Watch
 
 NOON = time.mktime((2026, 3, 2, 12, 0, 0, 0, 0, -1))
@@ -58,11 +60,11 @@ def words(of: Picture, width: int = 78, height: int = 6) -> str:
 
 
 def test_times_say_gone_left_and_when_by_the_clock() -> None:
-    assert lines.times(picture(training())) == "20 s gone, 1:30 left → 12:01"
+    assert lines.times(picture(training()), 28) == "20 s gone, 1:30 left → 12:01"
 
 
 def test_the_remaining_time_runs_down_between_events() -> None:
-    assert lines.times(picture(training(), after=50)) == "50 s gone, 1:00 left → 12:01"
+    assert lines.times(picture(training(), after=50), 28) == "50 s gone, 1:00 left → 12:01"
     assert lines.times(picture(training(), after=5000)).startswith("1:23:20 gone, 0 s left")
 
 
@@ -107,15 +109,15 @@ def test_the_bar_is_as_wide_as_asked() -> None:
 
 def test_a_card_in_numbers() -> None:
     model = fed(event("memory", gpus=[CARD]))
-    assert text([lines.cards(model, "", 78)]) == "GPU 0   97 % busy  71 °C  312 W  12.4 of 22.9 GiB"
+    assert text([card_line(model.hardware, "", 78)]) == "GPU 0   97 % busy  71 °C  312 W  12.4 of 22.9 GiB"
 
 
 def test_no_card_is_said_with_the_reason_where_there_is_room() -> None:
     model = fed(event("memory", gpus=[], process_rss=2 * 2**30, host_used=6 * 2**30, host_total=64 * 2**30))
-    assert text([lines.cards(model, "No driver.", 78)]) == (
+    assert text([card_line(model.hardware, "No driver.", 78)]) == (
         "No GPU here, so RAM: trainer 2.0 GiB, all 6.0 of 64.0 GiB   No driver."
     )
-    assert "No driver." not in text([lines.cards(model, "No driver.", 60)])
+    assert "No driver." not in text([card_line(model.hardware, "No driver.", 60)])
 
 
 def test_what_a_card_does_not_tell_is_left_out() -> None:
@@ -128,7 +130,7 @@ def test_what_a_card_does_not_tell_is_left_out() -> None:
         "memory_used": 0,
     }
     assert (
-        text([lines.cards(fed(event("memory", gpus=[silent])), "", 78)])
+        text([card_line(fed(event("memory", gpus=[silent])).hardware, "", 78)])
         == "GPU 0  40 °C  memory cannot be read"
     )
 
@@ -136,7 +138,7 @@ def test_what_a_card_does_not_tell_is_left_out() -> None:
 def test_a_broken_card_comes_first_and_many_cards_become_a_summary() -> None:
     gpus = [{**CARD, "index": index, "utilization": 90 + index} for index in range(8)]
     gpus[3] |= {"problem": "It fell off the bus.", "utilization": None}
-    row = text([lines.cards(fed(event("memory", gpus=gpus)), "", 118)])
+    row = text([card_line(fed(event("memory", gpus=gpus)).hardware, "", 118)])
     assert row.startswith("GPU 3 ✗ It fell off the bus.")
     assert "8 GPUs  90 to 97 % busy" in row
     assert "fullest 12.4 of 22.9 GiB" in row
@@ -152,14 +154,7 @@ def test_loading_says_what_and_for_how_long() -> None:
 
 def test_training_says_that_the_first_step_is_slow() -> None:
     assert "The first step takes longest." in words(picture(training(0)))
-    assert words(picture(training())).startswith("→ Training.")
-
-
-def test_training_says_what_the_held_out_rows_say() -> None:
-    model = training()
-    model.feed(event("evaluation", step=0, eval_loss=3.0))
-    model.feed(event("evaluation", step=10, eval_loss=2.5))
-    assert "Training. The loss on held-out rows so far: 3.000 → 2.500." in words(picture(model))
+    assert "The first step" not in words(picture(training()))
 
 
 def test_nothing_said_yet() -> None:
@@ -258,19 +253,16 @@ def test_a_second_attempt_and_a_frozen_picture_are_in_the_title() -> None:
 def test_compact_has_the_most_important_first(height: int) -> None:
     rows = lines.compact("owl", picture(training()), height)
     assert 1 <= len(rows) <= height
-    assert "running" in text(rows)
-    assert "10 %" in text(rows) or height == 1
-    if height >= 3:
-        assert "loss 1.900" in text(rows)
-    if height >= 4:
-        assert "1:30 left" in text(rows)
+    assert text(rows[:1]) == "● running  10 %  loss 1.900  1:30 left  owl"
+    assert height == 1 or text(rows[1:2])[0] in "→✓!"  # what the curves mean
 
 
 def test_every_row_is_given_to_somebody() -> None:
     for width, height in product(range(60, 210, 7), range(16, 60)):
         where = arrange(width, height)
         assert not where.compact
-        assert where.charts + where.more_charts + where.words + where.gap + 6 == height
+        assert where.charts + where.more_charts + where.cards + where.words == where.body
+        assert where.body + where.gap + 5 == height
         assert where.charts >= 7
         assert where.more_charts == 0 or where.more_charts >= 7
         assert where.words >= 2
@@ -302,7 +294,7 @@ def test_the_memory_chart_shows_the_limit_and_what_fits_the_width() -> None:
     assert [line.series.name for line in memory_chart(model, View(), 60).lines] == [
         "used",
         "reserved",
-        "in tensors",
+        "allocated",
     ]
     narrow = memory_chart(model, View(), 32)
     assert [line.series.name for line in narrow.lines] == ["used"]
@@ -318,12 +310,13 @@ def test_without_a_card_the_memory_chart_is_about_ram() -> None:
     assert data.limits[0].y == 64
 
 
-def test_the_lower_charts() -> None:
-    assert [data.title for data in more_charts(training(), View())] == [
-        "learning rate",
-        "gradient norm",
-        "tokens per second",
-    ]
+def test_each_of_many_cards_has_a_row_where_there_is_room() -> None:
+    model = fed(event("memory", gpus=[{**CARD, "index": index} for index in range(8)]))
+    assert arrange(200, 50, 8).cards == 3
+    rows = text(card_rows(model.hardware, 198, 3))
+    assert all(f"GPU {index}   97 % busy" in rows for index in range(8))
+    assert arrange(80, 24, 8).cards == 1
+    assert card_rows(model.hardware, 78, 1) == []
 
 
 # Samples and result

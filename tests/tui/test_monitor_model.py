@@ -122,26 +122,26 @@ def test_changes_of_settings_are_marked_but_not_requests_of_the_user() -> None:
 
 def test_memory_of_a_card() -> None:
     model = fed(event("memory", gpus=[CARD], host_used=6 * GIB, host_total=64 * GIB, torch_reserved=10 * GIB))
-    assert model.gpu_used.last == pytest.approx(12.4, abs=0.01)
-    assert model.gpu_limit == pytest.approx(22.9, abs=0.01)
-    assert model.torch_reserved.last == 10
-    assert model.gpus is not None
-    assert (model.gpus[0].label, model.gpus[0].power) == ("GPU 0", 312.0)
+    assert model.hardware.used.last == pytest.approx(12.4, abs=0.01)
+    assert model.hardware.limit == pytest.approx(22.9, abs=0.01)
+    assert model.hardware.reserved.last == 10
+    assert model.hardware.gpus is not None
+    assert (model.hardware.gpus[0].label, model.hardware.gpus[0].power) == ("GPU 0", 312.0)
 
 
 def test_of_several_cards_the_fullest_is_charted() -> None:
     fuller = {**CARD, "index": 1, "memory_used": 20 * GIB}
     model = fed(event("memory", gpus=[CARD, fuller]))
-    assert model.gpu_used.last == 20
+    assert model.hardware.used.last == 20
 
 
 def test_a_card_that_fell_off_the_bus_leaves_a_gap() -> None:
     gone = {**CARD, "memory_used": 0, "memory_total": 0, "problem": "It fell off the bus."}
     model = fed(event("memory", gpus=[CARD]), event("memory", gpus=[gone]))
-    assert len(model.gpu_used) == 1
-    assert model.gpus is not None
-    assert model.gpus[0].problem == "It fell off the bus."
-    assert model.gpus[0].used is None
+    assert len(model.hardware.used) == 1
+    assert model.hardware.gpus is not None
+    assert model.hardware.gpus[0].problem == "It fell off the bus."
+    assert model.hardware.gpus[0].used is None
 
 
 def test_time_is_work_not_the_wall_clock() -> None:
@@ -154,7 +154,7 @@ def test_time_is_work_not_the_wall_clock() -> None:
         event("memory", t=90_007, attempt=2, gpus=[], process_rss=GIB, host_used=GIB, host_total=2 * GIB),
     )
     assert model.clock.seconds == 10 + 5 + 7
-    assert model.trainer_ram.last_x == 22
+    assert model.hardware.trainer_ram.last_x == 22
     assert model.clock.elapsed(90_010) == 25
     assert model.clock.elapsed(5) == 22
 
@@ -165,8 +165,10 @@ def test_samples_before_and_after() -> None:
         event("sample", when="after", step=9, prompt="Who?", text="Me, \x1b[31mhoot", stopped=False),
     )
     sample = model.samples["Who?"]
-    assert (sample.before, sample.when) == ("Me.", "after")
-    assert sample.now == "Me, \\x1b[31mhoot [cut off at the length limit]"
+    assert (sample.before, sample.answers) == (
+        "Me.",
+        {"after": "Me, \\x1b[31mhoot [cut off at the length limit]"},
+    )
 
 
 def test_foreign_words_cannot_reach_the_terminal() -> None:
@@ -181,7 +183,7 @@ def test_foreign_words_cannot_reach_the_terminal() -> None:
         model.model,
         model.method,
         str(model.failure),
-        str(model.gpus),
+        str(model.hardware.gpus),
     ]
     assert all("\x1b" not in text and "\u202e" not in text and "\n" not in text for text in texts)
 

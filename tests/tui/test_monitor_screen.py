@@ -23,6 +23,8 @@ from tui.widgets.line_chart import LineChart
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tui.screens.monitor.POLL", 0.02)
+    monkeypatch.setattr("tui.screens.monitor.DRAW_EVERY", 0.0)
+    monkeypatch.setattr("tui.screens.monitor.MORE_EVERY", 0.0)
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ async def test_everything_of_the_sketch_is_on_80_by_24(made: MadeRun) -> None:
             "lr 2e-4", "epoch 1.0", "── train  ● eval", "GPU memory, GiB", "★ best", "GPU 0   97 % busy  71 °C  312 W",
             "12.4 of 22.9 GiB", "Evaluated at step 100: loss 1.050, the best so far",
             "You can close this window. Training continues. Back: finetui attach owl",
-            "s samples", "l log", "x stop", "space freeze", "? help", "q leave",
+            "1-9 panels", "x stop", "p pause", "space freeze", "? help", "q leave",
         ):  # fmt: skip
             assert wanted in screens.text, wanted
         assert len(screens.lines) == 24
@@ -118,7 +120,7 @@ async def test_loading_is_said_in_words() -> None:
     made.come_alive()
     made.begin()
     async with running(80, 24, "monitor", "new") as screens:
-        assert "→ Loading the model owl-1b ... (0 s so far)" in screens.text
+        assert "→ Loading the model owl-1b ... (" in screens.text
         assert "The first point comes after the first step." in screens.text
         made.train()
         made.step(1)
@@ -235,6 +237,8 @@ async def test_resume_starts_the_trainer_again(made: MadeRun, monkeypatch: pytes
         made.die()
         await shows(screens, "✗ died")
         await screens.press("r")
+        assert "? Go on with owl?" in screens.text
+        await screens.press("escape", "r", "enter")
         assert [run.name for run in resumed] == ["owl"]
 
 
@@ -325,9 +329,14 @@ async def test_zoom_and_log_scale_change_the_curves(made: MadeRun) -> None:
 
 
 async def test_help_explains_the_words(made: MadeRun) -> None:
-    async with running(100, 50, "monitor", "owl") as screens:
+    async with running(100, 80, "monitor", "owl") as screens:
         await screens.press("question_mark")
-        for wanted in ("Loss says how surprised", "Learning rate (lr)", "Save a checkpoint after this step."):
+        for wanted in (
+            "Loss says how surprised",
+            "Learning rate (lr)",
+            "Save a checkpoint after this step; asks first.",
+            "Learning rate and gradient norm.",
+        ):
             assert wanted in screens.one_line
         await screens.press("escape")
         assert screens.at == "MonitorScreen"
@@ -336,16 +345,25 @@ async def test_help_explains_the_words(made: MadeRun) -> None:
 # Requests
 
 
-@pytest.mark.parametrize(("key", "what"), [("c", "checkpoint"), ("e", "evaluate")])
-async def test_a_request_is_dropped_and_said(made: MadeRun, key: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "what", "said"),
+    [("c", "checkpoint", "Asked for a"), ("e", "evaluate", "Asked for an"), ("p", "pause", "Asked to pause")],
+)
+async def test_a_request_is_dropped_and_said(made: MadeRun, key: str, what: str, said: str) -> None:
     async with running(80, 24, "monitor", "owl") as screens:
         await screens.press(key)
+        assert screens.at == "ConfirmScreen"
+        await screens.press("escape")
+        assert not control.is_requested(made.run, what)
+        await screens.press(key, "enter")
         assert control.is_requested(made.run, what)
-        assert "→ Asked for a" in screens.text
+        assert f"→ {said}" in screens.text
+        await screens.press(key)
+        assert "That was asked already" in screens.text
         control.take(made.run)
         made.writer.emit("change", request=what, step=101, words="Request taken.")
         await shows(screens, ", as asked")
-        assert "→ Asked for a" not in screens.text
+        assert f"→ {said}" not in screens.text
 
 
 async def test_without_held_out_rows_there_is_nothing_to_evaluate() -> None:
@@ -383,7 +401,8 @@ async def test_before_training_there_is_nothing_to_save() -> None:
     [
         (["enter"], "stop-and-save"),
         (["down", "enter"], "stop-now"),
-        pytest.param(["down", "down", "enter"], None, marks=pytest.mark.thorough),
+        (["down", "down", "enter"], "pause"),
+        pytest.param(["down", "down", "down", "enter"], None, marks=pytest.mark.thorough),
         (["escape"], None),
     ],
 )
@@ -399,7 +418,7 @@ async def test_the_stop_dialog(made: MadeRun, keys: list[str], asked: str | None
             {asked} if asked else set()
         )
         if asked:
-            await shows(screens, "→ Asked to stop")
+            await shows(screens, "→ Asked to pause" if asked == "pause" else "→ Asked to stop")
 
 
 async def test_a_run_that_has_ended_cannot_be_stopped(made: MadeRun) -> None:
@@ -409,6 +428,8 @@ async def test_a_run_that_has_ended_cannot_be_stopped(made: MadeRun) -> None:
             ("x", "there is nothing to stop"),
             ("c", "The run is not going on."),
             ("e", "The run is not going on."),
+            ("p", "The run is not going on."),
+            ("r", "This run is complete; there is nothing to continue."),
         ):
             await screens.press(key)
             assert words in screens.text
@@ -422,10 +443,14 @@ async def test_a_folder_that_cannot_be_written_is_said(
 
     monkeypatch.setattr(control, "request", read_only)
     real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != made.run.control and real(path, mode))
     async with running(80, 24, "monitor", "owl") as screens:
-        await screens.press("c")
+        await screens.press("c", "enter")
         assert "The trainer cannot be asked: Read-only file system." in screens.text
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: Path(path) != made.run.control and real(path, mode)
+        )
+        await screens.press("p")
+        assert "The run's folder cannot be written to." in screens.text
         await screens.press("x")
         assert "Stop now ✗ The run's folder cannot be written to." in screens.one_line
         assert "▸ Go on" in screens.text

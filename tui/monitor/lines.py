@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from engine.display import duration, gib
-from tui.monitor.model import GpuNow, MonitorModel, fullest
-from tui.monitor.notes import Level, loss_text
+from engine.display import duration, printable
+from tui.monitor.cards import card_line
+from tui.monitor.expected import Expected
+from tui.monitor.model import MonitorModel
+from tui.monitor.notes import Level, Note, loss_text
 from tui.monitor.picture import Picture
 from tui.monitor.situation import STATES, situation
-from tui.plot import short_number
+from tui.monitor.view import View, seconds_of, step_of
+from tui.plot import ChartData, readout, short_number
 
 Row = tuple[tuple[str, str], ...]
 
+SHORT = {"learning rate": "lr", "gradient norm": "gradient", "tokens per second": "tokens/s"}
 LEVELS: dict[Level, tuple[str, str]] = {
     "info": (" ", "$muted"),
     "good": ("✓", "$success"),
@@ -50,15 +54,19 @@ def bar(fraction: float, width: int) -> Row:
     return (("█" * full, "$primary"), ("░" * (cells - full), "$muted"), (f"  {int(100 * fraction):3} %", ""))
 
 
-def times(picture: Picture) -> str:
-    """Gone, left, and when it will be done by the user's clock."""
+def times(picture: Picture, width: int = 80) -> str:
+    """Gone, left, and when it will be done by the user's clock (``TZ`` sets it)."""
     gone, left = duration(picture.elapsed), picture.remaining
     if not picture.status.live:
         verb = {"finished": "took", "new": ""}.get(picture.status.state, "worked for")
         return f"{verb} {gone}" if verb and picture.elapsed else ""
     if left is None:
         return f"{gone} gone"
-    return f"{gone} gone, {duration(left)} left → {_clock_at(picture.now + left, picture.now)}"
+    at = picture.now + left
+    text = f"{gone} gone, {duration(left)} left → {_clock_at(at, picture.now)}"
+    # A rented machine counts in its own time: UTC, mostly.
+    zone = _zone(at)
+    return f"{text} {zone}" if zone and len(text) + 1 + len(zone) <= width else text
 
 
 def price(picture: Picture) -> str:
@@ -72,17 +80,19 @@ def price(picture: Picture) -> str:
     return f"${so_far:,.2f} of about ${so_far + picture.price_per_hour * left / 3600:,.2f}"
 
 
-def numbers(picture: Picture, width: int) -> str:
+def numbers(picture: Picture, width: int, expected: Expected | None = None) -> str:
     """The newest values, each in a field of fixed width, as many as fit."""
     model = picture.model
     if model.loss.last is None and model.eval_loss.last is None:
         return ""
     rate = model.learning_rate.last
     wide = width >= 96
-    fields = [
+    share = expected.share(model.speed) if expected is not None else None
+    speed = "" if model.speed is None else f"{model.speed:,.0f} tokens/s"
+    fields: list[str] = [
         f"loss {loss_text(model.loss.last) if model.loss else '':<7}",
         f"eval {loss_text(model.eval_loss.last) if model.eval_loss else '':<7}",
-        f"{'' if model.speed is None else f'{model.speed:,.0f} tokens/s':<16}",
+        f"{speed:<16}" if share is None or not wide else f"{f'{speed} ({100 * share:.0f} % of the GPU)':<32}",
         f"{'learning rate' if wide else 'lr'} {'' if rate is None else short_number(rate, 2):<7}",
         f"epoch {'' if model.epoch is None else f'{model.epoch:.1f}':<5}",
         f"gradient norm {'' if model.grad_norm.last is None else short_number(model.grad_norm.last):<7}",
@@ -92,69 +102,42 @@ def numbers(picture: Picture, width: int) -> str:
         if len(text) + 2 + len(field.rstrip()) > width:
             break
         text += f"  {field}"
-    return text
+    return text.rstrip()
 
 
-def cards(model: MonitorModel, no_gpu: str, width: int) -> Row:
-    """The state of each GPU, or of main memory where there is none, with the reason."""
-    if model.gpus is None:
-        return (("Memory: no sample yet.", "$muted"),)
-    if not model.gpus:
-        ram = model.ram
-        if ram is None or ram.total is None:
-            return (("No GPU here, and RAM could not be read.", "$muted"),)
-        trainer = "" if ram.trainer is None else f"trainer {gib(ram.trainer * 2**30)}, "
-        text = f"No GPU here, so RAM: {trainer}all {_gb(ram.used)} of {ram.total:.1f} GiB"
-        return (
-            (text, ""),
-            *(((f"   {no_gpu}", "$muted"),) if no_gpu and len(text) + len(no_gpu) + 3 <= width else ()),
-        )
-    pieces: list[tuple[str, str]] = []
-    for gpu in model.gpus:
-        pieces += [("  ·  ", "$muted")] * bool(pieces) + [_card(gpu)]
-    fits = sum(len(text) for text, _ in pieces) <= width
-    return tuple(pieces) if fits or len(model.gpus) == 1 else _many(model.gpus)
+def reading(picture: Picture, view: View, charts: Iterable[ChartData], width: int) -> Row:
+    """What all charts show under the cursor, as much as fits."""
+    model = picture.model
+    step, seconds = step_of(model, view.cursor), seconds_of(model, view.cursor)
+    bucket = None if step is None else model.clock_at.nearest(step)
+    when = [] if step is None else [f"step {step:,.0f}"]
+    when += [clock(bucket.last)] if bucket is not None else []
+    when += [] if when or seconds is None else [f"{duration(seconds)} after the start"]
+    pieces: list[tuple[str, str]] = [(f"┊ {' · '.join(when)}", "bold $primary")]
+    room = width - len(pieces[0][0])
+    for chart in charts:
+        x = seconds if chart.x_unit == "seconds" else step
+        for name, value, _ in () if x is None else readout(chart, x):
+            label = printable(_read_name(chart.title, name), 40)
+            room -= len(label) + len(value) + 4
+            if room < 0:
+                return tuple(pieces)
+            pieces += [(f"   {label} ", "$muted"), (value, "")]
+    return tuple(pieces)
 
 
-def _many(gpus: Sequence[GpuNow]) -> Row:
-    """More cards than have room, in a few words; a broken one comes first."""
-    broken = [_card(gpu) for gpu in gpus if gpu.problem][:1]
-    parts = [f"{len(gpus)} GPUs"]
-    for unit, values in (
-        ("% busy", [gpu.utilization for gpu in gpus if gpu.utilization is not None]),
-        ("°C", [gpu.temperature for gpu in gpus if gpu.temperature is not None]),
-    ):
-        if values:
-            parts.append(f"{min(values):.0f} to {max(values):.0f} {unit}")
-    if power := sum(gpu.power or 0.0 for gpu in gpus):
-        parts.append(f"{power:,.0f} W")
-    if (full := fullest(tuple(gpus))) is not None:
-        parts.append(f"fullest {full.used or 0.0:.1f} of {full.total or 0.0:.1f} GiB")
-    return (*broken, *((("  ·  ", "$muted"),) * bool(broken)), ("  ".join(parts), ""))
-
-
-def _card(gpu: GpuNow) -> tuple[str, str]:
-    if gpu.problem:
-        return f"{gpu.label} ✗ {gpu.problem}", "$error"
-    parts = []
-    if gpu.utilization is not None:
-        parts.append(f"{gpu.utilization:3.0f} % busy")
-    if gpu.temperature is not None:
-        parts.append(f"{gpu.temperature:.0f} °C")
-    if gpu.power is not None:
-        parts.append(f"{gpu.power:.0f} W")
-    if gpu.used is not None and gpu.total:
-        parts.append(f"{gpu.used:.1f} of {gpu.total:.1f} GiB")
-    else:
-        parts.append("memory cannot be read")
-    return f"{gpu.label}  " + "  ".join(parts), ""
+def _read_name(title: str, name: str) -> str:
+    """A curve's name where it stands beside those of other charts."""
+    if title != "loss" and name in ("train", "eval"):
+        return title if name == "train" else f"{title}, eval"
+    return SHORT.get(name, name)
 
 
 def words(picture: Picture, run_name: str, width: int, height: int) -> list[Row]:
     """The situation, then the newest events with their clock, newest first; exactly `height` rows."""
     rows: list[Row] = []
     for mark, style, sentence in situation(picture, run_name):
-        lines = textwrap.wrap(sentence, max(20, width - 2), max_lines=2, placeholder=" ...") or [""]
+        lines = textwrap.wrap(sentence, max(20, width - 2), max_lines=3, placeholder=" ...") or [""]
         bold = "bold" if style.startswith("bold $error") else ""
         rows.append(((f"{mark} ", style), (lines[0], bold)))
         rows += [(("  ", ""), (line, bold)) for line in lines[1:]]
@@ -164,11 +147,16 @@ def words(picture: Picture, run_name: str, width: int, height: int) -> list[Row]
     for note in reversed(picture.model.notes):
         if len(rows) >= height:
             break
-        if note.text == picture.status.words:
+        if note.text.lower() in picture.status.words.lower():
             continue  # it stands above
-        glyph, style = LEVELS[note.level]
-        rows.append(((f"{clock(note.t)} ", "$muted"), (f"{glyph} ", style), (note.text, "")))
+        rows.append(note_row(note))
     return rows + [()] * (height - len(rows))
+
+
+def note_row(note: Note) -> Row:
+    """An event with its clock."""
+    glyph, style = LEVELS[note.level]
+    return (f"{clock(note.t)} ", "$muted"), (f"{glyph} ", style), (note.text, "")
 
 
 def farewell(picture: Picture, run_name: str) -> str:
@@ -181,31 +169,31 @@ def farewell(picture: Picture, run_name: str) -> str:
 
 
 def compact(name: str, picture: Picture, height: int) -> list[Row]:
-    """Everything that matters as text, most important first; one line when there is hardly any room."""
+    """One line that says all that matters, and more below it where there is room."""
     model, status = picture.model, picture.status
     glyph, style = STATES.get(status.state, ("○", ""))
     percent = f"{int(100 * model.progress.fraction)} %" if model.progress.max_steps else ""
     loss = f"loss {loss_text(model.loss.last)}" if model.loss else ""
-    evaluated = f"eval {loss_text(model.eval_loss.last)}" if model.eval_loss else ""
     left = picture.remaining
+    short = "  ".join(filter(None, (percent, loss, f"{duration(left)} left" if left is not None else "")))
+    first: Row = ((f"{glyph} {status.state}", style), (f"  {short}  " if short else "  ", ""), (name, "bold"))
     if height < 2:
-        short = "  ".join(filter(None, (percent, loss, f"{duration(left)} left" if left is not None else "")))
-        return [((f"{glyph} {status.state}", style), (f"  {short}  ", ""), (name, "bold"))]
+        return [first]
     mark, mark_style, sentence = situation(picture, name)[0]
+    evaluated = f"eval {loss_text(model.eval_loss.last)}" if model.eval_loss else ""
+    cost = price(picture)
     rows: list[Row] = [
-        ((name, "bold"), (" · ", ""), (f"{glyph} {status.state}", style)),
-        ((f"{step_text(model)}  {percent}".strip(), ""),),
-        ((f"{loss}  {evaluated}".strip(), ""),),
-        ((times(picture), ""),),
+        first,
         ((f"{mark} ", mark_style), (sentence, "")),
-        (*cards(model, "", 0),),
-        ((price(picture), ""),),
+        ((f"{step_text(model)}  {evaluated}".strip(), ""),),
+        ((f"{times(picture)}  {cost}".strip(), ""),),
+        card_line(model.hardware, "", 0),
     ]
     rows = [row for row in rows if any(text.strip() for text, _ in row)]
     for note in reversed(model.notes):
-        rows.append(((f"{clock(note.t)} ", "$muted"), (note.text, "")))
         if len(rows) >= height:
             break
+        rows.append(note_row(note))
     return rows[:height]
 
 
@@ -226,5 +214,10 @@ def _clock_at(t: float, now: float) -> str:
     return time.strftime("%H:%M" if then[:3] == today[:3] else "%a %H:%M", then)
 
 
-def _gb(value: float | None) -> str:
-    return "?" if value is None else f"{value:.1f}"
+def _zone(t: float) -> str:
+    """The name of the clock's time zone where it has a short one, such as ``UTC`` or ``CEST``."""
+    try:
+        name = time.strftime("%Z", time.localtime(t))
+    except (OverflowError, ValueError, OSError):
+        return ""
+    return name if name.isascii() and name.isalpha() and len(name) <= 5 else ""

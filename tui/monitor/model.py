@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from engine.display import GIB, printable
 from engine.run.events import Event, number
 from engine.run.progress import Progress
+from tui.monitor.hardware import Hardware
 from tui.monitor.notes import Note, note_of
+from tui.monitor.objective import ObjectiveMetrics
 from tui.monitor.run_clock import RunClock
+from tui.monitor.values import finite
 from tui.plot import Mark, Series
 
 MOST_NOTES = 500
 MOST_MARKS = 200
 MOST_PROMPTS = 50
+MOST_ANSWERS = 40  # of each prompt; of more, every second one is kept
 SPEED_POINTS = 10  # tokens per second are shown as the mean of this many points
-
-
-@dataclass(frozen=True, slots=True)
-class GpuNow:
-    """The newest numbers of one card; None where it does not say. Memory in GiB."""
-
-    label: str
-    used: float | None
-    total: float | None
-    utilization: float | None
-    temperature: float | None
-    power: float | None
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class RamNow:
-    """The newest numbers of main memory in GiB."""
-
-    trainer: float | None
-    used: float | None
-    total: float | None
 
 
 @dataclass(slots=True)
@@ -48,9 +29,8 @@ class Sample:
 
     prompt: str
     before: str | None = None
-    now: str | None = None
-    when: str = "now"
-    """``after`` training, or the step of the newest answer."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """Since training began: ``step 20`` ..., ``after``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +62,27 @@ class MonitorModel:
         self.learning_rate = Series("learning rate")
         self.grad_norm = Series("gradient norm")
         self.tokens_per_second = Series("tokens per second")
-        self.gpu_used = Series("used")
-        self.torch_reserved = Series("reserved")
-        self.torch_allocated = Series("in tensors")
-        self.trainer_ram = Series("trainer")
-        self.machine_ram = Series("all")
+        self.seconds_at = Series("seconds of work")
+        """Of each step, so that a moment can be found in the curves over time, too."""
+        self.clock_at = Series("Unix time")
+        """Of each step."""
+        self.metrics = ObjectiveMetrics()
+        self.hardware = Hardware()
 
         self.first_loss: float | None = None
         self.first_eval: float | None = None
         self.best_eval: float | None = None
         self.best_step: float | None = None
+        self.best_mark: tuple[float, float] | None = None
+        """Step and held-out loss of the evaluation that the trainer called the best; not always the lowest loss."""
         self.epoch: float | None = None
         self.checkpoints: deque[float] = deque(maxlen=MOST_MARKS)
         self.changes: deque[float] = deque(maxlen=MOST_MARKS)
         self.notes: deque[Note] = deque(maxlen=MOST_NOTES)
         self.samples: dict[str, Sample] = {}
-        self.gpus: tuple[GpuNow, ...] | None = None
-        self.ram: RamNow | None = None
+        self.predicted: tuple[float, float] | None = None
+        """Memory in PyTorch's tensors in GiB, expected and at most, as the trainer worked it out when it tried the longest rows."""
+        self.num_tokens: float | None = None
         self.failure: Failure | None = None
         self.finished: Event | None = None
         self._speeds: deque[float] = deque(maxlen=SPEED_POINTS)
@@ -116,16 +100,32 @@ class MonitorModel:
         return sum(self._speeds) / len(self._speeds) if self._speeds else None
 
     @property
-    def gpu_limit(self) -> float | None:
-        """Memory in GiB of the card that is fullest; None without a card that tells."""
-        card = fullest(self.gpus or ())
-        return card.total if card else None
+    def objective(self) -> str:
+        """Its name in run.yaml, from the header; empty before that."""
+        return self.method.partition(",")[0].strip().lower()
+
+    def answer_times(self) -> list[str]:
+        """When questions were asked since training began, in order: ``step 20`` ..., ``after``."""
+        times = dict.fromkeys(when for sample in self.samples.values() for when in sample.answers)
+        return sorted(times, key=lambda when: when == "after")
+
+    def broken_since(self) -> float | None:
+        """The step since which the loss is no number any more; None while it is one."""
+        since = None
+        if self.loss.last is not None and not math.isfinite(self.loss.last):
+            for bucket in reversed(list(self.loss.window())):
+                if bucket.n and since is not None:
+                    break
+                since = bucket.x1 if bucket.n else bucket.x0
+        return since
 
     def marks(self) -> tuple[Mark, ...]:
         """What happened along the curve of the loss."""
-        best = () if self.best_step is None else (Mark(self.best_step, "best", self.best_eval),)
+        best = self.best_mark
+        if best is None and self.best_step is not None and self.best_eval is not None:
+            best = self.best_step, self.best_eval
         return (
-            *best,
+            *(() if best is None else (Mark(best[0], "best", best[1]),)),
             *(Mark(step, "checkpoint") for step in self.checkpoints),
             *(Mark(step, "change") for step in self.changes),
         )
@@ -146,9 +146,9 @@ class MonitorModel:
         seconds = self.clock.feed(t, self.attempt)
         self.last_seq = int(finite(event.get("seq")) or self.last_seq)
         if kind == "metric":
-            self._metric(event, t)
+            self._metric(event, t, seconds)
         elif kind == "memory":
-            self._memory(event, seconds)
+            self.hardware.feed(event, seconds)
         elif kind == "phase":
             self._phase(event, t)
         elif kind == "evaluation":
@@ -186,26 +186,37 @@ class MonitorModel:
                 setattr(self, key, printable(event[key], 100))
         if (rows := finite(event.get("eval_rows"))) is not None:
             self.eval_rows = int(rows)
+        middle, most = finite(event.get("predicted_p50")), finite(event.get("predicted_p95"))
+        if middle and most:
+            self.predicted = middle / GIB, most / GIB
         if (step := finite(event.get("resumed_from"))) is not None:
             self._forget_after(step)
 
-    def _metric(self, event: Event, t: float) -> None:
+    def _metric(self, event: Event, t: float, seconds: float) -> None:
         self.last_metric = t
         earlier = event.get("earlier")
-        for point in (*(earlier if isinstance(earlier, list) else ()), event):
+        points = (*(earlier if isinstance(earlier, list) else ()), event)
+        before = self.seconds_at.last
+        for place, point in enumerate(points, 1):
             if not isinstance(point, dict) or (step := finite(point.get("step"))) is None:
                 continue
             if self.loss.last_x is not None and step < self.loss.last_x:
                 # An attempt without a checkpoint to go on from starts again at the first step.
                 self._forget_after(step - 0.5)
+            # Points that share a line were made one after the other since the line before.
+            share = place / len(points)
+            self.seconds_at.append(step, seconds if before is None else before + share * (seconds - before))
+            self.clock_at.append(step, t)
             for key, series in self._by_step():
                 if (value := number(point.get(key))) is not None:
                     series.append(step, value)
+            self.metrics.feed(step, point)
             if self.first_loss is None:
                 self.first_loss = finite(point.get("loss"))
             if (speed := finite(point.get("tokens_per_second"))) is not None:
                 self._speeds.append(speed)
         self.epoch = finite(event.get("epoch"))
+        self.num_tokens = finite(event.get("num_tokens"))
 
     def _by_step(self) -> tuple[tuple[str, Series], ...]:
         return (
@@ -222,6 +233,9 @@ class MonitorModel:
         if self.eval_loss.last_x is not None and step < self.eval_loss.last_x:
             self._forget_after(step - 0.5)
         self.eval_loss.append(step, value)
+        self.metrics.feed(step, event, evaluated=True)
+        if event.get("best") is True:
+            self.best_mark = (step, value)
         if not math.isfinite(value):
             return
         if self.first_eval is None:
@@ -231,8 +245,10 @@ class MonitorModel:
 
     def _forget_after(self, step: float) -> None:
         """These steps are trained again, with the same result."""
-        for series in (self.eval_loss, *(series for _, series in self._by_step())):
+        curves = (self.eval_loss, self.seconds_at, self.clock_at, *(series for _, series in self._by_step()))
+        for series in curves:
             series.truncate_after(step)
+        self.metrics.truncate_after(step)
         for marks in (self.checkpoints, self.changes):
             while marks and marks[-1] > step:
                 marks.pop()
@@ -240,6 +256,8 @@ class MonitorModel:
             kept = [bucket for bucket in self.eval_loss.window() if bucket.n]
             best = min(kept, key=lambda bucket: bucket.low, default=None)
             self.best_eval, self.best_step = (best.low, best.x0) if best else (None, None)
+        if self.best_mark is not None and self.best_mark[0] > step:
+            self.best_mark = None
 
     def _sample(self, event: Event) -> None:
         prompt = printable(event.get("prompt") or "", 500, newlines=True)
@@ -255,59 +273,8 @@ class MonitorModel:
             step = int(finite(event.get("step")) or 0)
             if sample.before is None and event.get("base_text") is not None:
                 sample.before = printable(event["base_text"], newlines=True)
-            sample.now, sample.when = text, "after" if event.get("when") == "after" else f"step {step}"
-
-    def _memory(self, event: Event, seconds: float) -> None:
-        gpus = event.get("gpus")
-        self.gpus = tuple(
-            _gpu(gpu, number) for number, gpu in enumerate(gpus if isinstance(gpus, list) else ())
-        )
-        self.ram = RamNow(
-            _gib(event.get("process_rss")), _gib(event.get("host_used")), _gib(event.get("host_total"))
-        )
-        card = fullest(self.gpus)
-        for series, value in (
-            (self.gpu_used, card.used if card else None),
-            (self.torch_reserved, _gib(event.get("torch_reserved"))),
-            (self.torch_allocated, _gib(event.get("torch_allocated"))),
-            (self.trainer_ram, self.ram.trainer),
-            (self.machine_ram, self.ram.used),
-        ):
-            if value is not None:
-                series.append(seconds, value)
-
-
-def fullest(gpus: tuple[GpuNow, ...]) -> GpuNow | None:
-    """The card with the largest share of its memory in use: the one that runs out first."""
-    telling = [gpu for gpu in gpus if gpu.used is not None and gpu.total and not gpu.problem]
-    return max(telling, key=lambda gpu: (gpu.used or 0.0) / (gpu.total or 1.0), default=None)
-
-
-def finite(value: Any) -> float | None:
-    """The finite number that an event field holds, or None."""
-    found = number(value)
-    return found if found is not None and math.isfinite(found) else None
-
-
-def _gib(value: Any) -> float | None:
-    found = finite(value)
-    return found / GIB if found is not None else None
-
-
-def _gpu(gpu: Any, position: int) -> GpuNow:
-    if not isinstance(gpu, dict):
-        gpu = {"problem": "it cannot be read"}
-    index = finite(gpu.get("index"))
-    label = f"GPU {position if index is None else index:.0f}"
-    if (slice_index := finite(gpu.get("mig_index"))) is not None:
-        label += f" slice {slice_index:.0f}"
-    total = _gib(gpu.get("memory_total")) or None
-    return GpuNow(
-        label=label,
-        used=_gib(gpu.get("memory_used")) if total else None,
-        total=total,
-        utilization=finite(gpu.get("utilization")),
-        temperature=finite(gpu.get("temperature")),
-        power=finite(gpu.get("power_watts")),
-        problem=printable(gpu.get("problem") or "", 200),
-    )
+            when = "after" if event.get("when") == "after" else f"step {step}"
+            sample.answers[when] = text
+            if len(sample.answers) > MOST_ANSWERS:
+                for old in list(sample.answers)[-2::-2]:
+                    del sample.answers[old]

@@ -15,6 +15,7 @@ LONGEST = 400  # characters of a note
 REQUESTS = {
     "checkpoint": "Saving a checkpoint, as asked",
     "evaluate": "Evaluating, as asked",
+    "pause": "Saving a checkpoint and pausing, as asked",
     "stop-and-save": "Saving a checkpoint and stopping, as asked",
     "stop-now": "Stopping without saving, as asked",
 }

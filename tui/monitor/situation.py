@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.display import duration, printable
-from tui.monitor.notes import loss_text
 from tui.monitor.picture import Picture
+from tui.monitor.tutor import tutor
 
 # Glyph and colour repeat what the word says.
 STATES = {
@@ -12,6 +12,7 @@ STATES = {
     "starting": ("●", "bold $success"),
     "finished": ("✓", "bold $success"),
     "stopped": ("■", "bold $warning"),
+    "paused": ("■", "bold $warning"),
     "failed": ("✗", "bold $error"),
     "died": ("✗", "bold $error"),
     "silent": ("?", "bold $warning"),
@@ -22,6 +23,7 @@ STATES = {
 ASKED = {
     "checkpoint": "Asked for a checkpoint: it is saved after this step.",
     "evaluate": "Asked for an evaluation: it comes after this step.",
+    "pause": "Asked to pause: it saves a checkpoint after this step, and the GPU is free.",
     "stop-and-save": "Asked to stop: it saves a checkpoint after this step and ends.",
     "stop-now": "Asked to stop now: it ends within a few seconds.",
 }
@@ -41,7 +43,13 @@ def situation(picture: Picture, run_name: str) -> list[Sentence]:
         said.append(("!", "$warning", words))
     glyph, style = STATES.get(status.state, STATES["new"])
     if status.state == "running":
-        return [*said, _hint(_activity(picture))]
+        broken = picture.model.broken_since()
+        if broken is not None:
+            words = f"The loss is not a number since step {broken:,.0f}: what is learned from there on is lost. x stops it."
+            return [("✗", "bold $error", words), *said]
+        if (activity := _activity(picture)) is not None:
+            return [*said, _hint(activity)]
+        return [*said, *tutor(picture)]
     if status.state == "starting":
         return [*said, _hint("Starting: the trainer has not said anything yet; it takes a few seconds.")]
     if status.state == "silent":
@@ -49,7 +57,7 @@ def situation(picture: Picture, run_name: str) -> list[Sentence]:
         return [(glyph, style, _sentence(status.words)), hint, *said]
     if status.state == "finished":
         return [(glyph, style, f"{_sentence(status.words)} Enter shows the result."), *said]
-    if status.state in ("stopped", "failed", "died"):
+    if status.state in ("paused", "stopped", "failed", "died"):
         return [*_end(picture), *said]
     if status.state == "new":
         return [_hint(f"It has not been started. Start it with: finetui resume {run_name}"), *said]
@@ -71,13 +79,13 @@ def _end(picture: Picture) -> list[Sentence]:
         lines.append(_hint(failure.fix))
     saved = model.checkpoints[-1] if model.checkpoints else None
     onward = f"from step {saved:,.0f}" if saved else "from the start: no checkpoint was saved"
-    log = "" if status.state == "stopped" else " l shows the log."
+    log = "" if status.state in ("paused", "stopped") else " l shows the log."
     lines.append(_hint(f"r resumes {onward}.{log}"))
     return lines
 
 
-def _activity(picture: Picture) -> str:
-    """What the trainer is doing, with how long it has been at it, so that nobody thinks it hangs."""
+def _activity(picture: Picture) -> str | None:
+    """What the trainer is doing, with how long it has been at it, so that nobody thinks it hangs; None while it trains."""
     model, progress = picture.model, picture.model.progress
     words = printable(progress.words, 300).rstrip(". ") or "Working"
     if progress.phase != "training":
@@ -86,10 +94,7 @@ def _activity(picture: Picture) -> str:
         return f"{words} ...{at_it}"
     if model.last_metric is None or model.last_metric < (progress.training_since or 0.0):
         return "Training has begun. The first step takes longest."
-    if model.first_eval is None or model.best_eval is None or model.best_eval == model.first_eval:
-        return "Training."
-    fell = f"{loss_text(model.first_eval)} → {loss_text(model.best_eval)}"
-    return f"Training. The loss on held-out rows so far: {fell}."
+    return None
 
 
 def _sentence(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.advise.tutor import Advice, Curves, Part, advise
+from engine.advise.curves import Curves, Part
+from engine.advise.tutor import Advice, advise
 from tui.keymap import shown_key
 from tui.monitor.hardware import fullest
 from tui.monitor.objective import success_of

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import orjson
+
 from engine.display import printable
 from engine.run import control
 from engine.run.events import EventReader, number, tail_events
 from engine.run.layout import RunDir
 from engine.run.state import LIVE, is_live, read_state
 from tui.monitor.model import MonitorModel
+from tui.monitor.skim import skim
 
-SLICE_EVENTS = 1000
+SLICE_EVENTS = 3000
 SLICE_SECONDS = 0.1
 READ_BYTES = 64 * 1024  # a few hundred events
-STATE_EVERY = 2.0  # seconds between looks at the state, unless the run comes alive or ends
+STATE_EVERY = 5.0  # seconds between looks at the state, unless the run comes alive or ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,10 @@ class Watch:
     def __init__(self, run: RunDir) -> None:
         self.run = run
         self.model = MonitorModel()
+        """What is known; of a long history first what samples of it tell, then all."""
         self.status = Status("new", "")
-        self._reader = EventReader(run.events)
+        self._reader = EventReader(run.events, orjson.loads)
+        self._whole = self.model
         self._last_seq = 0
         self._caught_up = False
         self._looked = -STATE_EVERY
@@ -58,30 +63,36 @@ class Watch:
     @property
     def bad_lines(self) -> int:
         """Lines of the events file that could not be used."""
-        return self._reader.bad_lines + self.model.odd_events
+        return self._reader.bad_lines + self._whole.odd_events
 
     @property
     def share_read(self) -> float | None:
         """How much of a long file has been read at the start, 0 to 1; None once everything was."""
         if self._caught_up or not self._last_seq:
             return None
-        return min(1.0, self.model.last_seq / self._last_seq)
+        return min(1.0, self._whole.last_seq / self._last_seq)
 
     def read(self, max_events: int = SLICE_EVENTS, seconds: float = SLICE_SECONDS) -> int:
         """Read one slice of events into the model; returns how many."""
         if not self._last_seq and not self._caught_up:
             self._last_seq = int(_last_seq(self.run))
+            if samples := skim(self.run.events):
+                self.model = MonitorModel()
+                for event in samples:
+                    self.model.feed(event)
+                return len(samples)  # so that they are shown first
         until = time.monotonic() + seconds
         count = 0
         while count < max_events and time.monotonic() < until:
             events = self._reader.read(READ_BYTES)
             if self._reader.restarted:  # another file has taken its place
-                self.model = MonitorModel()
+                self.model = self._whole = MonitorModel()
             for event in events:
-                self.model.feed(event)
+                self._whole.feed(event)
             count += len(events)
             if not self.behind:
                 self._caught_up = True
+                self.model = self._whole
                 break
         return count
 

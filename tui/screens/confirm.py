@@ -1,4 +1,4 @@
-"""A small window that asks before something that is likely to go wrong."""
+"""A small window that asks before something is done."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from tui.widgets.key_line import KeyLine
 
 
 class ConfirmScreen(ModalScreen[str | None]):
-    """A warning and what can be done about it; the result is the id of the choice, or None when it was cancelled.
+    """A warning or a question; the result is the id of the choice, or None when it was cancelled.
 
     Args:
-        title: What is likely to go wrong.
-        sentences: Why, and what would help.
-        options: Id and words of each choice, the careful one first.
+        title: What is likely to go wrong, or what is asked.
+        sentences: Why, and what would help or what it means.
+        options: Id and words of each choice; of a warning the careful one first.
+        warns: It is a warning.
     """
 
     BINDINGS = bindings("dialog")
 
-    def __init__(self, title: str, sentences: list[str], options: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, title: str, sentences: list[str], options: list[tuple[str, str]], warns: bool = True
+    ) -> None:
         super().__init__()
+        self._mark = ("!", "bold $warning") if warns else ("?", "bold $primary")
         self._title = title
         self._sentences = sentences
         self._choices = options
@@ -37,7 +41,7 @@ class ConfirmScreen(ModalScreen[str | None]):
             width = min(76, self.app.size.width) - 6
             yield Static(
                 stack(
-                    hanging("!", "bold $warning", self._title, width, "bold"),
+                    hanging(*self._mark, self._title, width, "bold"),
                     Content(""),
                     *(hanging(" ", "", sentence, width) for sentence in self._sentences),
                     Content(""),

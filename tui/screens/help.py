@@ -11,13 +11,15 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from tui.keymap import SHOWN, Key, keys_of
+from tui.keymap import Key, group_keys, keys_of, shown_name
+from tui.own_keys import own_keys_file
 from tui.text import hanging
 
 GENERAL = (
     ("↑ ↓", "Move in a list or scroll."),
     ("Tab", "Go to the next field or list; Shift+Tab goes back."),
     ("Ctrl+P", "The same actions by name, and dark or light colours."),
+    ("Ctrl+C", "Leave from anywhere."),
 )
 
 
@@ -34,7 +36,9 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, about: Screen[object]) -> None:
         super().__init__()
-        self._groups: tuple[str, ...] = getattr(about, "KEY_GROUPS", ())
+        groups: tuple[str, ...] = getattr(about, "KEY_GROUPS", ())
+        # Behind a small window nothing else listens.
+        self._keys = group_keys(*groups, "dialog") if isinstance(about, ModalScreen) else keys_of(*groups)
         text = getattr(about, "help_text", None)
         self._words: str = text() if callable(text) else ""
 
@@ -47,9 +51,13 @@ class HelpScreen(ModalScreen[None]):
     def _content(self) -> Content:
         width = min(76, self.app.size.width) - 5
         lines = [Content(self._words), Content("")] if self._words else []
-        for key in keys_of(*self._groups):
+        for key in self._keys:
             lines.append(_line(_keys(key), key.help, width))
         lines += [Content(""), *(_line(keys, words, width) for keys, words in GENERAL)]
+        lines += [
+            Content(""),
+            hanging(" ", "", f"Other keys: write them into {own_keys_file()}", width, "$muted"),
+        ]
         return Content("\n").join(lines)
 
     def action_dismiss_help(self) -> None:
@@ -57,7 +65,7 @@ class HelpScreen(ModalScreen[None]):
 
 
 def _keys(key: Key) -> str:
-    return " ".join(SHOWN.get(name, name) for name in key.keys.split(","))
+    return " ".join(map(shown_name, key.keys.split(",")))
 
 
 def _line(keys: str, words: str, width: int) -> Content:

@@ -7,18 +7,11 @@ from textual.content import Content
 from textual.widgets import Static
 from textual.widgets.option_list import Option
 
-from engine.advise.goals import QUESTIONS, Advice, Answers, Question, triage
+from engine.advise.goals import QUESTIONS, VERDICT_WORDS, Advice, Answers, Question, triage
 from tui.keymap import bindings
 from tui.screens.wizard import WizardStep
 from tui.text import hanging, stack
 from tui.widgets.choice_list import ChoiceList
-
-VERDICTS = {
-    "fine-tune": "Fine-tuning is the right tool.",
-    "prompting first": "A good prompt would serve you better for now.",
-    "RAG": "Looking things up (retrieval, RAG) would serve you better.",
-    "RAG plus fine-tuning": "Best together: look facts up (RAG), and fine-tune how it answers.",
-}
 
 
 class QuestionsScreen(WizardStep):
@@ -124,7 +117,7 @@ def _verdict(advice: Advice, width: int) -> Content:
     head = hanging(
         "✓" if good else "!",
         f"bold {'$success' if good else '$warning'}",
-        VERDICTS[advice.verdict],
+        VERDICT_WORDS[advice.verdict],
         width,
         "bold",
     )

@@ -29,7 +29,8 @@ class StopScreen(ModalScreen[str | None]):
     def __init__(self, name: str, no_save: str | None = None, no_request: str | None = None) -> None:
         super().__init__()
         self._name_of_run = name
-        self._why_not = {"stop-and-save": no_request or no_save, "stop-now": no_request}
+        can_save = no_request or no_save
+        self._why_not = {"pause": can_save, "stop-and-save": can_save, "stop-now": no_request}
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -41,6 +42,7 @@ class StopScreen(ModalScreen[str | None]):
                     "stop-and-save", "Stop and save", "a checkpoint after this step; resume loses nothing"
                 ),
                 self._option("stop-now", "Stop now", "what came after the last checkpoint is lost"),
+                self._option("pause", "Pause", "as the first, and it says that you mean to go on"),
                 Option(_line("Go on", "training was never interrupted"), id="go-on"),
             )
             yield Notice()

@@ -11,7 +11,7 @@ from tui.keymap import Key
 
 MAX_KEYS = 6  # more than that nobody reads
 GAP = "   "
-NOT_WHILE_TYPING = ("list.choose", "method.fields")
+NOT_WHILE_TYPING = ("list.choose", "method.fields", "home.mark", "home.remove")
 
 
 class KeyLine(Widget):

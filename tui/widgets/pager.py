@@ -57,6 +57,14 @@ class Pager(Rows):
             self._top = self._last_top
         self._paint()
 
+    def reveal(self, paragraph: int) -> None:
+        """Scroll as little as it takes to show a paragraph's first row."""
+        row = sum(len(wrap(each, max(10, self.size.width))) for each in self._paragraphs[:paragraph])
+        top = min(max(self._top, row + 2 - self.size.height), row)
+        if top != self._top:
+            self._top = top
+            self._paint()
+
     def _wrap(self) -> None:
         self._wrapped_to = self.size.width
         self._lines = [line for row in self._paragraphs for line in wrap(row, max(10, self.size.width))]
