@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check format bench
+.PHONY: setup demo test test-gguf check format bench
 
 setup:
 	@$(PYTHON) scripts/setup_env.py train,dev
@@ -12,6 +12,10 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup
+
+test-gguf:
+	@$(PYTHON) scripts/setup_env.py train,dev,gguf
+	@$(BIN)/python -m pytest -m gguf -n 2 --dist loadgroup tests/deliver
 
 check: setup
 	@$(BIN)/ruff format --check .

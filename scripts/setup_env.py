@@ -18,7 +18,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-STAMP = VENV / ".finetui-installed"
 CONSTRAINTS = ROOT / "constraints.txt"
 TORCH = re.search(r"^torch==(\S+)", CONSTRAINTS.read_text(), re.M)[1]  # type: ignore[index]
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
@@ -28,7 +27,9 @@ def main(extras: str) -> int:
     wanted = hashlib.sha256(
         (extras + (ROOT / "pyproject.toml").read_text() + CONSTRAINTS.read_text()).encode()
     ).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists():
+    # One for each set of packages, so that asking for more and for fewer in turn installs nothing anew.
+    stamp = VENV / f".finetui-installed-{extras.replace(',', '-')}"
+    if stamp.exists() and stamp.read_text() == wanted and PYTHON.exists():
         return 0
     if sys.version_info < (3, 11):  # noqa: UP036 - run by whatever Python the machine has
         print(f"finetui needs Python 3.11 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
@@ -45,13 +46,15 @@ def main(extras: str) -> int:
         # The machine's torch fits its driver; pinning another would download gigabytes to replace it.
         constraints = re.sub(r"^torch==.*\n", "", constraints, flags=re.M)
     say("Installing finetui and what it needs")
+    if "gguf" in extras.split(","):
+        say("llama.cpp is compiled once, which takes six minutes on two free cores and needs a C++ compiler")
     with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as pinned:
         pinned.write(constraints)
     try:
         pip("install", "-q", "-c", pinned.name, "-e", f"{ROOT}[{extras}]")
     finally:
         os.unlink(pinned.name)
-    STAMP.write_text(wanted)
+    stamp.write_text(wanted)
     say(f"Done. Activate with: source {VENV.relative_to(ROOT)}/bin/activate")
     return 0
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from engine.advise.curves import Curves, Part
 from engine.advise.objectives import OBJECTIVES
 from engine.advise.overfitting import Overfitting, overfitting
 from engine.display import duration
@@ -32,67 +33,11 @@ FLAT_EVALUATIONS = 3
 LEFT = 0.15  # share of a run that must be left before stopping it is worth a sentence
 SPIKE = 8.0  # times the ordinary jump from part to part
 ZERO = 1e-6
+BY_HEART = 0.005  # loss at which hardly a word surprises any more
 CLOSE = 0.95  # share of the card's memory
 WAITING = 55.0  # per cent of the time a card computes while it trains, below which it waits for something
 SAME_REWARD = 0.8  # share of prompts whose answers all score the same
 IMITATES = ("sft", "cpt", "orpo")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of a curve.
-
-    Attributes:
-        x: Step in its middle.
-        mean: Of its finite values; NaN without any.
-        high: The largest of them.
-        bad: Whether a value of it is NaN or infinite.
-    """
-
-    x: float
-    mean: float
-    high: float
-    bad: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """A run's numbers so far.
-
-    Attributes:
-        objective: Its name in run.yaml.
-        lora: An adapter is trained, whose usual learning rate is ten times higher.
-        step: Steps taken.
-        max_steps: Steps of the whole run; 0 while unknown.
-        loss: The training loss in some forty parts of equal length, in order.
-        held_out: Step and loss of each evaluation, in order; finite ones.
-        learning_rate: Its highest value so far; None before the first.
-        success: The objective's own measure in parts, such as the share of pairs ranked right.
-        same_reward: Newest share of prompts whose answers all get the same reward; None without rewards.
-        memory: GiB used and GiB there are, on the fullest card; None without a card.
-        busy: Per cent of the last minutes in which the card computed; None without a card.
-        remaining: Seconds left; None when unknown.
-        price_per_hour: None when nobody said.
-    """
-
-    objective: str
-    lora: bool = True
-    step: float = 0
-    max_steps: float = 0
-    loss: Sequence[Part] = ()
-    held_out: Sequence[tuple[float, float]] = ()
-    learning_rate: float | None = None
-    success: Sequence[Part] = ()
-    same_reward: float | None = None
-    memory: tuple[float, float] | None = None
-    busy: float | None = None
-    remaining: float | None = None
-    price_per_hour: float | None = None
-
-    @property
-    def left(self) -> float:
-        """Share of the steps that is still to come."""
-        return max(0.0, 1 - self.step / self.max_steps) if self.max_steps else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +64,7 @@ def advise(curves: Curves) -> list[Advice]:
         curves: The run's numbers.
     """
     urgent = [found for rule in RULES if (found := rule(curves)) is not None]
-    if any(found.level in ("bad", "warning") and found.about in ABOUT_LEARNING for found in urgent):
+    if any(found.about in ABOUT_LEARNING for found in urgent):
         return urgent
     return [*urgent, _progress(curves)]
 
@@ -143,12 +88,12 @@ def _broken(curves: Curves) -> Advice | None:
 
 def _zero(curves: Curves) -> Advice | None:
     means = _means(curves.loss)
-    if curves.objective not in IMITATES or len(means) < EARLY or max(map(abs, means[-5:])) > ZERO:
+    if curves.objective not in IMITATES or len(means) < EARLY or max(map(abs, means[-5:])) > BY_HEART:
         return None
-    if max(map(abs, means[:3])) <= ZERO:
+    if max(map(abs, means)) <= ZERO:
         words = "The loss is zero from the start: there is no token to learn from. Look at the template: which parts are learnt?"
     else:
-        words = "The loss has fallen to zero: the rows are known by heart, and nothing is left to learn from them."
+        words = "The loss has fallen to nearly zero: the rows are known by heart, and nothing is left to learn from them."
     return Advice("zero", "bad", words, "stop")
 
 
@@ -243,7 +188,7 @@ def _barely(curves: Curves) -> Advice | None:
         or last > first * (1 + CLIMB)
     ):
         return None
-    if curves.objective in ("dpo", "kto", "reward") and _risen(curves.success):
+    if curves.objective in ("dpo", "kto", "reward") and _rises(_means(curves.success)):
         return None
     about = next((about for about in OBJECTIVES.values() if about.id == curves.objective), OBJECTIVES["sft"])
     usual = about.lora_rate if curves.lora else about.full_rate
@@ -263,6 +208,8 @@ def _barely(curves: Curves) -> Advice | None:
 
 def _flat(curves: Curves) -> Advice | None:
     values = [value for _, value in curves.held_out]
+    if not values:
+        return _flat_training(curves)
     if not _loss_tells(curves) or len(values) <= FLAT_EVALUATIONS + 1 or curves.left < LEFT:
         return None
     before = min(values[:-FLAT_EVALUATIONS])
@@ -275,6 +222,25 @@ def _flat(curves: Curves) -> Advice | None:
         "info",
         f"The held-out loss is flat since step {since:,.0f} (it moves by less than {100 * FLAT:.1f} %)."
         + _saves(curves, " Stopping now would save ", "."),
+        "stop",
+    )
+
+
+def _flat_training(curves: Curves) -> Advice | None:
+    """Without held-out rows the training loss must do."""
+    parts = [part for part in curves.loss if math.isfinite(part.mean)]
+    third = len(parts) // 3
+    if not _loss_tells(curves) or third < EARLY or curves.left < LEFT:
+        return None
+    middle = statistics.fmean(part.mean for part in parts[third : 2 * third])
+    last = statistics.fmean(part.mean for part in parts[-third:])
+    if abs(middle - last) > 2 * FLAT * abs(middle):
+        return None
+    return Advice(
+        "flat",
+        "info",
+        f"The training loss is flat since about step {parts[third].x:,.0f}, and without held-out rows nothing tells whether the answers "
+        f"still get better.{_saves(curves, ' Stopping now would save ', '.')}",
         "stop",
     )
 
@@ -316,7 +282,7 @@ def _waits(curves: Curves) -> Advice | None:
 
 def _spike(curves: Curves) -> Advice | None:
     parts = [part for part in curves.loss if math.isfinite(part.mean)]
-    if len(parts) < 2 * EARLY:
+    if len(parts) < 2 * EARLY or not _loss_tells(curves):
         return None
     recent = parts[-max(3, len(parts) // 5) :]
     worst = max(recent, key=lambda part: part.high)
@@ -335,7 +301,17 @@ def _spike(curves: Curves) -> Advice | None:
 RULES: tuple[Callable[[Curves], Advice | None], ...] = (
     _broken, _zero, _climbs, _overfits, _overshot, _same_reward, _barely, _flat, _memory, _waits, _spike,
 )  # fmt: skip
-ABOUT_LEARNING = ("not a number", "zero", "climbs", "overfits", "overshot", "barely moves", "same reward")
+ABOUT_LEARNING = (
+    "not a number",
+    "zero",
+    "climbs",
+    "overfits",
+    "overshot",
+    "barely moves",
+    "flat",
+    "same reward",
+)
+"""What says already how the learning goes."""
 
 
 def _progress(curves: Curves) -> Advice:
@@ -345,10 +321,9 @@ def _progress(curves: Curves) -> Advice:
         return Advice("early", "info", "Too early to tell: the first steps jump up and down.")
     success = [part.mean for part in curves.success if math.isfinite(part.mean)]
     if not _loss_tells(curves) and len(success) >= 4:
-        width = max(2, len(success) // 4)
+        width = max(2, len(success) // 3)
         first, last = statistics.fmean(success[:width]), statistics.fmean(success[-width:])
-        error = _noise(success) * math.sqrt(2 / width)
-        if last - first > SURE * error:
+        if _rises(success):
             return Advice("rewards rise", "good", f"Learning: the reward rises ({first:.2f} → {last:.2f}).")
         return Advice(
             "rewards",
@@ -399,14 +374,15 @@ def _noise(means: Sequence[float]) -> float:
     return 1.4826 * statistics.median(map(abs, jumps)) / math.sqrt(2)
 
 
-def _risen(parts: Sequence[Part]) -> bool:
-    means = _means(parts)
-    if len(means) < 4:
+def _rises(means: Sequence[float]) -> bool:
+    """Whether a straight line through the values goes up almost certainly: its slope is more than two standard errors."""
+    count = len(means)
+    if count < 4:
         return False
-    width = max(2, len(means) // 4)
-    return statistics.fmean(means[-width:]) - statistics.fmean(means[:width]) > SURE * _noise(
-        means
-    ) * math.sqrt(2 / width)
+    slope, start = statistics.linear_regression(range(count), means)
+    rest = sum((value - start - slope * at) ** 2 for at, value in enumerate(means)) / (count - 2)
+    spread = sum((at - (count - 1) / 2) ** 2 for at in range(count))
+    return slope > 2 * math.sqrt(rest / spread)
 
 
 def _saves(curves: Curves, before: str, after: str = "") -> str:

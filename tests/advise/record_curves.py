@@ -33,7 +33,7 @@ RUNS: dict[str, tuple[str, dict[str, str], int | None]] = {
         EVALUATED | {"num_train_epochs": "40", "lr_scheduler_type": "constant", "eval_steps": "50", "lora_r": "2"},
         200,
     ),
-    "by-heart": ("presets/demo/run.yaml", {"num_train_epochs": "250", "learning_rate": "2e-2", "eval_fraction": "0"}, 2),
+    "by-heart": ("presets/demo/run.yaml", {"num_train_epochs": "250", "learning_rate": "3e-3", "eval_fraction": "0"}, 2),
     "spike": (
         "presets/demo/run.yaml",
         EVALUATED | {"per_device_train_batch_size": "2", "gradient_accumulation_steps": "1", "num_train_epochs": "1"},

@@ -14,6 +14,7 @@ BENCHES: dict[str, list[str]] = {
     "data_check": [],
     "vram_accuracy": [],
     "simulate": [],
+    "merge": [],
     "training": ["--repeats", "1"],
     "demo_quality": ["--tunings", "lora"],
 }

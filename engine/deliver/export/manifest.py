@@ -127,7 +127,7 @@ def write(
         made_at=made_at,
         finetui=_version(),
         files=tuple(files),
-        quants=job.quants,
+        quants=tuple(extra.pop("quants", job.quants)),
         dtype=str(extra.pop("dtype", "")),
         proof=proof,
         notes=tuple(notes),
