@@ -34,6 +34,11 @@ def configure(parser: Parser) -> None:
         metavar="RUN",
         help="delete these runs with their checkpoints and results, after asking; a sweep stands for all its runs",
     )
+    what.add_argument(
+        "--export-status",
+        action="store_true",
+        help="what was exported of each run, whether it was checked, and what is only on this machine",
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="with --delete: do not ask")
     parser.add_argument("--json", action="store_true", help="a JSON list of objects")
 
@@ -52,6 +57,10 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
             else "\n".join(lines(results, settings))
         )
         return 0
+    if args.export_status:
+        from engine.cli.export_status import show_status
+
+        return show_status(args.json)
     removing.empty_trash()
     states = list_runs()
     if args.json:

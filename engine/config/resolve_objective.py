@@ -108,7 +108,7 @@ def _layers(layers: int | None) -> Choice[int]:
     if layers is None:
         return Choice(2, "The last two layers; how many the model has is not known.", (4, 1))
     value = max(1, min(layers, round(layers / 4)))
-    words = f"The last quarter of the model's {layers} layers; the memory prediction counts all, so less is needed."
+    words = f"The last quarter of the model's {layers} layers."
     return Choice(value, words, (min(layers, 2 * value), 1))
 
 

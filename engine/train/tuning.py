@@ -185,6 +185,13 @@ def require_liger(config: RunConfig) -> None:
 def cannot_attach(error: Exception, model: Any, config: RunConfig) -> UserError | None:
     """PEFT's complaint about the layers that should get adapters, in words; None when the error is another one."""
     text = str(error)
+    if "ParamWrapper" in text:
+        return UserError(
+            f"No adapter can be attached as asked: {printable(text.strip().splitlines()[0], 250)}",
+            "lora_dropout, use_dora",
+            "The experts of this model share one weight, of which PEFT can adapt only the plain form: set lora_dropout 0 and leave use_dora "
+            "out.",
+        )
     if not any(
         mark in text
         for mark in ("arget module", "target_modules", "modules_to_save", "lm_head", "all-linear")
