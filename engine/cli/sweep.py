@@ -159,7 +159,8 @@ def make(args: argparse.Namespace, combinations: list[dict[str, str]], swept: li
     name = check_name(args.name or f"{default_name(configs[0])[:44]}-sweep")
     if args.name is None:
         taken = {sweep.name for sweep in sweeps.list_sweeps()}
-        name = next(one for one in (name, *(f"{name}-{n}" for n in itertools.count(2))) if one not in taken)
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        name = next(one for one in itertools.chain([name], numbered) if one not in taken)
     check_name(f"{name}-{len(configs)}")
     machine = probe()
     for config in configs if not args.dry_run else ():

@@ -11,6 +11,7 @@ from engine.cli.sweep import combine, split
 from engine.config.draft import DEMO_RECIPE
 from engine.config.reporting import PACKAGES
 from engine.errors import UserError
+from engine.run import sweeps
 
 RECIPE = ("-c", str(DEMO_RECIPE))
 
@@ -88,3 +89,15 @@ def test_reporting_to_what_is_missing_is_refused(
 def test_measuring_needs_held_out_rows(key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *RECIPE, f"--{key}", "1", "--eval_fraction", "0", "--dry-run"]) == 2
     assert "held-out rows" in capsys.readouterr().err
+
+
+def test_a_sweep_without_a_name_gets_a_free_one(
+    finetui_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["sweep", *RECIPE, "--lora_r", "4,8", "--dry-run"]
+    assert main(argv) == 0
+    name = capsys.readouterr().out.split()[0].removesuffix("-1")
+    sweeps.create(name)
+    sweeps.write(sweeps.Sweep(name, ()))
+    assert main(argv) == 0
+    assert capsys.readouterr().out.split()[0] == f"{name}-2-1"
