@@ -104,6 +104,12 @@ class FinetuiApp(App[None]):
             self.farewell = list(leaving())
         self.exit()
 
+    def action_redraw(self) -> None:
+        """Send everything again: another program may have written over it."""
+        wire = getattr(self._driver, "wire", None)
+        if wire is not None:
+            wire.repaint((self.size.width, self.size.height))
+
     def exit_from_anywhere(self) -> None:
         """End the viewer from a signal handler or another thread."""
         if self._loop is not None:

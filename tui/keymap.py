@@ -61,6 +61,13 @@ EVERYWHERE = (
         "app.help", "question_mark,f1", "app.help", "help", "The keys of this screen and what the words mean."
     ),
     Key("app.leave", "q", "app.leave", "leave", "Leave finetui. Answers are kept, and training goes on."),
+    Key(
+        "app.redraw",
+        "ctrl+l",
+        "app.redraw",
+        "",
+        "Paint the screen anew, after another program wrote over it.",
+    ),
 )
 
 KEYMAP: dict[str, tuple[Key, ...]] = {
@@ -213,9 +220,27 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("pager.end", "end,G", "scroll_to_end(True)", "", "To the end."),
     ),
     "done": (
+        Key("done.compare", "1", "compare", "compare", "The same questions to the base and to your model."),
+        Key("done.evaluate", "2", "evaluate", "evaluate", "Measure both on rows that were held out, with a plain verdict."),
+        Key("done.export", "3", "export", "export", "Make files that other programs run; checked against the trained model."),
+        Key("done.take_home", "4", "take_home", "take home", "Copy it to your own computer, and see what is only on this machine."),
+        Key("done.chat", "c", "chat", "chat", "Talk to the model."),
         Key("done.home", "enter,escape", "home", "home", "To the list of runs."),
-        Key("done.chat", "c", "chat", "chat", "How to talk to the model."),
         Key("done.new", "n", "new", "new run", "Start another fine-tune."),
+    ),
+    "export": (
+        Key("export.start", "enter", "start", "export", "Make the marked form; asks before an earlier one is replaced."),
+        Key("export.back", "escape", "back", "back", "Back; while it works, stop it and leave nothing half-written."),
+        Key("export.toggle", "space", "tick", "tick", "Of GGUF files: make the marked number format, or not."),
+        Key("export.other", "tab", "other", "formats", "Between the list of forms and the list of number formats."),
+        Key("export.take_home", "t", "take_home", "take home", "Copy what was exported to your own computer."),
+    ),
+    "take-home": (
+        Key("take_home.next", "n,right", "turn(1)", "next", "The next export."),
+        Key("take_home.previous", "p,left", "turn(-1)", "previous", "The export before."),
+        Key("take_home.copy", "y", "copy", "copy", "Put the line that fetches it on the clipboard of your computer."),
+        Key("take_home.have", "h", "have", "I have it", "Note that it is on your computer and its checksums are right."),
+        Key("take_home.back", "escape", "back", "back", "Back."),
     ),
     "chat": (
         Key("chat.send", "enter", "", "send", "Send what you typed; where a reward model judges, first the question, then the answer."),
@@ -236,6 +261,14 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("compare.against", "b", "against", "against", "Compare with another checkpoint instead of the base."),
         Key("compare.back", "escape", "back", "back", "Back; what is still being asked is left out."),
     ),
+    "evaluate": (
+        Key("evaluate.next", "n,right", "row(1)", "worst rows", "The worst row; again: the next worst."),
+        Key("evaluate.previous", "p,left", "row(-1)", "previous", "The row before; from the first one back to the table."),
+        Key("evaluate.order", "w", "order", "order", "Order the worst rows by loss, or by the number that decides."),
+        Key("evaluate.against", "b", "against", "against", "Compare with another checkpoint instead of the base."),
+        Key("evaluate.again", "r", "again", "measure again", "Measure anew, such as after more training."),
+        Key("evaluate.back", "escape", "back", "back", "Stop measuring; otherwise go back."),
+    ),
     "dialog": (
         Key("dialog.accept", "enter", "accept", "accept", "Take it."),
         Key("dialog.cancel", "escape", "cancel", "cancel", "Close this and change nothing."),
@@ -248,7 +281,7 @@ TOGETHER: tuple[tuple[str, ...], ...] = (
     ("home", "list"), ("wizard", "machine"), ("wizard", "list", "goal"), ("wizard", "list", "questions"),
     ("wizard", "data", "list"), ("browse",), ("hub-search", "list"), ("readings", "list"), ("columns", "list"),
     ("findings", "list"), ("wizard", "model", "list"), ("wizard", "template"), ("wizard", "list", "method"),
-    ("wizard", "review"), ("monitor", "panels", "pager"), ("done", "pager"), ("curves", "pager"), ("dialog", "list"),
+    ("wizard", "review"), ("monitor", "panels", "pager"), ("done", "pager"), ("export", "list"), ("take-home", "pager"), ("curves", "pager"), ("evaluate", "pager"), ("dialog", "list"),
 )  # fmt: skip
 
 _own: dict[str, str] = {}

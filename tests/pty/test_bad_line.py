@@ -155,3 +155,16 @@ def test_a_dead_terminal_costs_no_time(env: dict[str, str | None]) -> None:
         terminal.exit_code = 0
         assert time.monotonic() - begun < 5
         assert usage.ru_utime + usage.ru_stime < 6  # the start alone takes one or two
+
+
+def test_what_another_program_wrote_over_the_screen_is_painted_over(env: dict[str, str | None]) -> None:
+    with Terminal(env=env) as terminal:
+        terminal.wait_for("fine-tunes language models")
+        terminal.settle()
+        before = terminal.text
+        terminal._feed(b"\x1b[6;1HBroadcast message from root\r\nThe system will go down")
+        assert terminal.has("Broadcast message")
+        terminal.type("\x0c")  # Ctrl+L
+        terminal.wait_gone("Broadcast message")
+        terminal.settle()
+        assert terminal.text == before

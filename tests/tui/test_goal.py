@@ -6,10 +6,9 @@ import itertools
 
 import pytest
 
-from engine.advise.goals import GOALS, QUESTIONS
+from engine.advise.goals import GOALS, QUESTIONS, VERDICT_WORDS
 from engine.config.draft import Draft
 from tests.tui.pilot import running, write_draft
-from tui.screens.questions import VERDICTS
 
 
 async def test_every_goal_is_explained_and_kept() -> None:
@@ -43,7 +42,7 @@ async def test_every_verdict_is_shown_and_never_blocks(values: tuple[str, ...]) 
     async with running() as screens:
         await screens.press("enter")
         advice = screens.app.screen.advice()  # type: ignore[attr-defined]
-        assert VERDICTS[advice.verdict] in screens.one_line
+        assert VERDICT_WORDS[advice.verdict] in screens.one_line
         assert all(reason in screens.one_line for reason in advice.reasons)
         assert ("fine-tune anyway" in screens.lines[-1]) == (advice.verdict != "fine-tune")
         await screens.press("enter")

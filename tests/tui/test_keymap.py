@@ -70,7 +70,7 @@ async def test_key_line_fits_and_always_says_the_way_on_and_out(step: str, width
 
 
 async def test_help_lists_every_key_of_the_screen() -> None:
-    async with running(100, 40) as screens:
+    async with running(100, 50) as screens:
         await screens.press("enter", "question_mark")
         for key in keys_of("wizard", "machine"):
             assert key.help in screens.one_line
