@@ -73,7 +73,7 @@ def of_run(run: RunDir, config: RunConfig, limit: int) -> tuple[list[Prompt], li
     wanted = limit - len(made)
     step = max(1, len(rows) // wanted) if wanted else 1
     for row in rows[::step][: max(0, wanted)]:
-        made.append(_of_row(row))
+        made.append(of_row(row))
     if not made:
         raise UserError(
             "There is nothing to ask: the run has no questions of its own (sample_prompts) and no held-out rows.",
@@ -91,7 +91,7 @@ def held_out(run: RunDir, config: RunConfig) -> list[dict[str, Any]]:
     """
     data = config.data
     pinned = data.model_copy(
-        update={"train": _pinned(run, data.train), "eval": data.eval and _pinned(run, data.eval)}
+        update={"train": pinned(run, data.train), "eval": data.eval and pinned(run, data.eval)}
     )
     return load_data(
         pinned.train_specs(),
@@ -147,7 +147,7 @@ def _of_line(line: str, where: str, is_text: bool) -> Prompt:
         return Prompt("file", line if is_text else [{"role": "user", "content": line}])
     messages = fields.get("messages")
     if isinstance(messages, list) and messages and all(isinstance(turn, dict) for turn in messages):
-        return _of_row(fields, "file")
+        return of_row(fields, "file")
     question = next(
         (
             fields[key]
@@ -178,7 +178,7 @@ def _of_line(line: str, where: str, is_text: bool) -> Prompt:
     return Prompt("file", content, expected, row=fields)
 
 
-def _of_row(row: Mapping[str, Any], source: str = "held out") -> Prompt:
+def of_row(row: Mapping[str, Any], source: str = "held out") -> Prompt:
     """A row in training form as a question; its answer is what is expected."""
     tools = list(row.get("tools") or ())
     if "messages" in row:
@@ -203,7 +203,7 @@ def _content(turns: Sequence[Mapping[str, Any]] | None) -> str | None:
     return str(turns[0].get("content") or "") if turns else None
 
 
-def _pinned(run: RunDir, sources: Sequence[Source]) -> list[Source]:
+def pinned(run: RunDir, sources: Sequence[Source]) -> list[Source]:
     """Hub datasets at the commit the run began with."""
     made = []
     for source in sources:
