@@ -263,10 +263,10 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
     ),
     "evaluate": (
         Key("evaluate.next", "n,right", "row(1)", "worst rows", "The worst row; again: the next worst."),
-        Key("evaluate.previous", "p,left", "row(-1)", "previous", "The row before; from the first one back to the table."),
+        Key("evaluate.previous", "p,left", "row(-1)", "", "The row before; from the first one back to the table."),
         Key("evaluate.order", "w", "order", "order", "Order the worst rows by loss, or by the number that decides."),
         Key("evaluate.against", "b", "against", "against", "Compare with another checkpoint instead of the base."),
-        Key("evaluate.again", "r", "again", "measure again", "Measure anew, such as after more training."),
+        Key("evaluate.again", "r", "again", "again", "Measure anew, such as after more training."),
         Key("evaluate.back", "escape", "back", "back", "Stop measuring; otherwise go back."),
     ),
     "dialog": (

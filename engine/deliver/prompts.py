@@ -90,13 +90,13 @@ def held_out(run: RunDir, config: RunConfig) -> list[dict[str, Any]]:
         UserError: The data cannot be read any more.
     """
     data = config.data
-    pinned = data.model_copy(
+    data = data.model_copy(
         update={"train": pinned(run, data.train), "eval": data.eval and pinned(run, data.eval)}
     )
     return load_data(
-        pinned.train_specs(),
-        pinned.eval_specs(),
-        pinned.eval_fraction,
+        data.train_specs(),
+        data.eval_specs(),
+        data.eval_fraction,
         config.method.objective,
         config.training.seed,
     ).evaluation

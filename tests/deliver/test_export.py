@@ -25,7 +25,7 @@ from tests.deliver.exports_made import Told, base_model, run_yaml, tuned_run
 def job(tmp_path: Path) -> Job:
     """A merge of a small model."""
     run, trained = tuned_run(base_model(tmp_path / "base", shard="500KB"), target_modules=["q_proj"])
-    return Job(run, trained, "merged")
+    return Job(run, trained, "merged", options={"proof": "no"})  # tests/deliver/proof has it
 
 
 def trained_files(job: Job) -> dict[str, bytes]:

@@ -162,8 +162,9 @@ def test_the_verb(job: Job) -> None:
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout + done.stderr
-    where, command = done.stdout.strip().splitlines()
+    where, *proof, command = done.stdout.strip().splitlines()
     assert str(job.run.exports / "adapter") in where
+    assert proof[0].startswith("Checked: It answers like the trained model.")
     assert command.startswith("Next:  vllm serve")
     assert finetui("export", job.run.name, "--to", "adapter").returncode == 2
     listed = json.loads(finetui("export", job.run.name, "--json").stdout)

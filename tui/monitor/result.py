@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from engine.display import duration
+from dataclasses import dataclass
+
+from engine.display import duration, printable
+from engine.run.checkpoints import finished
 from engine.run.layout import RunDir
 from tui.monitor.lines import Row
 from tui.monitor.model import MonitorModel
@@ -10,15 +13,49 @@ from tui.monitor.notes import loss_text
 from tui.monitor.samples import sample_rows
 
 
-def result_rows(run: RunDir, model: MonitorModel, price_per_hour: float | None = None) -> list[Row]:
-    """Numbers, answers before and after, places and next commands; one paragraph a row."""
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps after training, each with its state in words.
+
+    Attributes:
+        compare: The same questions to base and trained model.
+        evaluate: Measured on held-out rows.
+        export: Files for other programs.
+        export_failed: One of them does not answer like the trained model.
+        take_home: Copied to another computer.
+        safe: What was learnt is somewhere else, too.
+    """
+
+    compare: str
+    evaluate: str
+    export: str
+    export_failed: bool
+    take_home: str
+    safe: bool
+
+
+def result_rows(
+    run: RunDir, model: MonitorModel, steps: Steps, price_per_hour: float | None = None
+) -> list[Row]:
+    """Numbers, next steps, answers before and after, and places; one paragraph a row."""
     rows: list[Row] = [*_losses(model), *_effort(model, price_per_hour)]
-    rows += [_labelled("talk to it", f"finetui chat {run.name}", "bold")]
+    rows += [(), _heading("What comes next"), *_next(run, steps)]
     if model.samples:
         rows += [(), _heading("Before and after"), *sample_rows(model)[:-1]]
     rows += [(), _heading("Where it is"), *_places(run)]
     rows += [_labelled("do it again", f"finetui train -c {run.config}")]
     return rows
+
+
+def _next(run: RunDir, steps: Steps) -> list[Row]:
+    parts = [
+        ("1 compare", steps.compare, ""),
+        ("2 evaluate", steps.evaluate, ""),
+        ("3 export", steps.export, "bold $error" if steps.export_failed else ""),
+        ("4 take home", steps.take_home, "" if steps.safe else "$warning"),
+        ("c chat", f"or on the command line: finetui chat {run.name}", ""),
+    ]
+    return [((f"{name:<14}", "bold"), (printable(words, 200), style)) for name, words, style in parts]
 
 
 def _losses(model: MonitorModel) -> list[Row]:
@@ -60,7 +97,12 @@ def _places(run: RunDir) -> list[Row]:
         rows.append(_labelled("adapter", f"{run.adapter}  (the learned part; it needs the base model)"))
     if run.model.is_dir():
         rows.append(_labelled("model", f"{run.model}  (complete)"))
-    if not rows:
+    saved = finished(run.checkpoints)
+    if not rows and saved:
+        rows.append(
+            _labelled("checkpoint", f"{saved[-1]}  (the newest; finetui resume {run.name} goes on from it)")
+        )
+    elif not rows:
         rows.append(_labelled("result", f"It is no longer in {run.path}.", "$warning"))
     return [*rows, _labelled("settings", str(run.config)), _labelled("log", str(run.log))]
 

@@ -17,6 +17,7 @@ from engine.display import printable
 from engine.run import atomic
 from engine.run.events import number
 from engine.run.layout import RunDir
+from engine.run.result import has_result
 from tui.keymap import bindings, keys_of
 from tui.monitor import lines
 from tui.monitor.arrangement import Arrangement, arrange
@@ -193,7 +194,7 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
     def _draw_head(self, picture: Picture) -> None:
         read = [chart.data for chart in self.charts_shown()] if self.view.cursor is not None else []
         self.query_one(MonitorHead).show(self.run.name, picture, self.view, read, self._expected)
-        self._rows("farewell").set_row(lines.farewell(picture, self.run.name), "$muted")
+        self._rows("farewell").set_row(lines.farewell(picture, self.run.name, self.size.width - 2), "$muted")
 
     def _draw_panel(self, picture: Picture) -> None:
         assert self.panel is not None
@@ -215,7 +216,7 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
         if self.panel in TEXT:
             hidden |= {"monitor.earlier"} if self.panel != "samples" else set()
             hidden |= {f"monitor.{name}" for name in ("zoom", "log_scale", "smooth", "compare")}
-        if state != "finished":
+        if state != "finished" and (self.watch_run.status.live or not has_result(self.run)):
             hidden.add("monitor.result")
         if state not in ENDED:
             hidden.add("monitor.resume")
@@ -381,8 +382,9 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
         self.look(replace(self.view, other=curves_of(other) if other is not None else None))
 
     def action_result(self) -> None:
-        if self.watch_run.status.state != "finished":
-            self.say("There is no result yet: the run is not finished.")
+        status = self.watch_run.status
+        if status.state != "finished" and (status.live or not has_result(self.run)):
+            self.say("There is no result yet: the run is not finished, and nothing of it is saved.")
             return
         from tui.screens.done import DoneScreen
 

@@ -48,7 +48,7 @@ class _UnknownTokenizer(Exception):
 
 
 def _answer_for_unknown(pre: str | None, result: Path) -> None:
-    from conversion import base  # type: ignore[import-not-found]
+    from conversion import base
 
     model: Any = base.TextModel
     original = model.get_vocab_base_pre
@@ -67,7 +67,7 @@ def _answer_for_unknown(pre: str | None, result: Path) -> None:
 
 
 def _write_as_trained(told: dict[str, Any]) -> None:
-    import gguf  # type: ignore[import-not-found]
+    import gguf
 
     writer: Any = gguf.GGUFWriter
     fixed = []
