@@ -24,10 +24,10 @@ OVERVIEW = (
     ("attach, logs", "watch a run (leaving does not stop it), print its log"),
     ("stop, pause", "save a checkpoint, then end the run or free the GPU for a while"),
     ("resume", "continue a run from its last checkpoint"),
-    ("chat", "talk to the trained model, beside the base if you like"),
-    ("compare", "the same questions to the base and the trained model"),
+    ("chat, compare", "talk to the trained model; the same questions to it and the base"),
     ("eval", "measure whether the trained model is better, and how surely"),
     ("export", "take it home: adapter, merged, GGUF, Ollama, Hub"),
+    ("convert", "go on with TRL, LLaMA-Factory, Axolotl or Unsloth, and back"),
     ("keys", "every key of the screens, and how to change them"),
 )
 """A line of ``finetui --help`` each: verbs, and what they do."""
@@ -98,7 +98,7 @@ def print_error(error: UserError) -> None:
 
 def overview() -> str:
     """What ``finetui --help`` prints; short enough for a small terminal."""
-    verbs = "\n".join(f"  {verbs:<12}  {text}" for verbs, text in OVERVIEW)
+    verbs = "\n".join(f"  {verbs:<13}  {text}" for verbs, text in OVERVIEW)
     return (
         "usage: finetui [--plain | --screen-reader] [--no-mouse] [VERB] [options]\n"
         "Fine-tune language models from the terminal. Without a verb: the wizard.\n\n"

@@ -19,7 +19,7 @@ from tui.monitor.charts import loss_chart, memory_chart
 from tui.monitor.lines import Row
 from tui.monitor.model import MonitorModel
 from tui.monitor.picture import Picture
-from tui.monitor.result import result_rows
+from tui.monitor.result import Steps, result_rows
 from tui.monitor.samples import sample_rows
 from tui.monitor.situation import STATES
 from tui.monitor.view import View
@@ -89,12 +89,13 @@ def test_the_price_grows_with_time() -> None:
 def test_numbers_are_as_many_as_fit_and_stay_in_their_columns() -> None:
     model = training()
     narrow, wide = lines.numbers(picture(model), 78), lines.numbers(picture(model), 118)
-    assert narrow.split() == ["loss", "1.900", "eval", "100", "tokens/s", "lr", "2e-4", "epoch", "0.2"]
+    assert narrow.split() == ["loss", "1.900", "100", "tokens/s", "lr", "2e-4", "epoch", "0.2"]
     assert "learning rate 2e-4" in wide
     assert "gradient norm" in wide
     assert len(lines.numbers(picture(model), 58)) <= 58
     model.feed({**metric(11, 12345.678), "tokens_per_second": 123_456.0})
-    assert lines.numbers(picture(model), 78).index("eval") == narrow.index("eval")
+    model.feed(event("evaluation", step=11, eval_loss=12.5))
+    assert "eval 12.5" in lines.numbers(picture(model), 78)
     assert lines.numbers(picture(model), 78).index("lr") == narrow.index("lr")
 
 
@@ -334,9 +335,12 @@ def test_samples_wait_for_their_second_answer() -> None:
     assert "comes while it trains" in shown
 
 
+NOTHING_YET = Steps("not yet", "not yet", "not yet", False, "not yet", False)
+
+
 def result(*events: dict[str, Any], run: RunDir | None = None) -> str:
     found = run or MadeRun().run
-    return text(result_rows(found, fed(*events)))
+    return text(result_rows(found, fed(*events), NOTHING_YET))
 
 
 def test_the_result_says_how_far_the_loss_fell_and_where_things_are() -> None:
@@ -374,4 +378,4 @@ def test_the_result_from_the_files_is_the_same() -> None:
     watch = Watch(made.run)
     while watch.read():
         pass
-    assert "30 steps in" in text(result_rows(made.run, watch.model, 1.0))
+    assert "30 steps in" in text(result_rows(made.run, watch.model, NOTHING_YET, 1.0))

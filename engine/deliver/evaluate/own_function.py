@@ -46,6 +46,7 @@ class OwnFunction:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=None,  # into the log of the worker that starts it
             env={**os.environ, **ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""},
         )
         try:
