@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from rich.cells import cell_len
 from textual.content import Content
 
 
@@ -12,6 +13,11 @@ def hanging(mark: str, style: str, text: str, width: int, text_style: str = "") 
     indent = " " * (len(mark) + 1)
     lines = textwrap.wrap(text, max(20, width - len(indent)), break_on_hyphens=False) or [""]
     return Content.assemble((mark, style), " ", (f"\n{indent}".join(lines), text_style))
+
+
+def pad(text: str, width: int) -> str:
+    """The text with blanks up to that many cells, so that columns stay where they are whatever it is made of."""
+    return text + " " * max(0, width - cell_len(text))
 
 
 def stack(*lines: Content | str) -> Content:

@@ -6,6 +6,8 @@ import textwrap
 import time
 from collections.abc import Iterable
 
+from rich.cells import cell_len
+
 from engine.display import duration, printable
 from tui.monitor.cards import card_line
 from tui.monitor.expected import Expected
@@ -27,16 +29,27 @@ LEVELS: dict[Level, tuple[str, str]] = {
 }
 
 
-def title(name: str, picture: Picture) -> Row:
-    """Name, method, and the state in a word."""
+def title(name: str, picture: Picture, width: int = 200) -> Row:
+    """Name, method, and the state in a word; in a narrow row a frozen picture says so instead of the method."""
     status, model = picture.status, picture.model
     glyph, style = STATES.get(status.state, ("○", ""))
     method = f" · {model.method}" if model.method else ""
     word = status.state if status.state != "unreadable" else "cannot be read"
     if status.live and model.attempt > 1:
         word += f", attempt {model.attempt}"
-    frozen = ((" · picture frozen, space goes on", "bold $warning"),) if picture.frozen else ()
-    return ((name, "bold"), (f"{method} · ", ""), (f"{glyph} {word}", style), *frozen)
+    row: Row = ((name, "bold"), (f"{method} · ", ""), (f"{glyph} {word}", style))
+    if not picture.frozen:
+        return row
+    row = (*row, (" · picture frozen, space goes on", "bold $warning"))
+    if sum(cell_len(text) for text, _ in row) <= width:
+        return row
+    return (
+        ("picture frozen", "bold $warning"),
+        (" · ", ""),
+        (name, "bold"),
+        (" · ", ""),
+        (f"{glyph} {word}", style),
+    )
 
 
 def step_text(model: MonitorModel) -> str:
@@ -91,7 +104,7 @@ def numbers(picture: Picture, width: int, expected: Expected | None = None) -> s
     speed = "" if model.speed is None else f"{model.speed:,.0f} tokens/s"
     fields: list[str] = [
         f"loss {loss_text(model.loss.last) if model.loss else '':<7}",
-        f"eval {loss_text(model.eval_loss.last) if model.eval_loss else '':<7}",
+        f"eval {loss_text(model.eval_loss.last):<7}" if model.eval_loss else " " * 12,
         f"{speed:<16}" if share is None or not wide else f"{f'{speed} ({100 * share:.0f} % of the GPU)':<32}",
         f"{'learning rate' if wide else 'lr'} {'' if rate is None else short_number(rate, 2):<7}",
         f"epoch {'' if model.epoch is None else f'{model.epoch:.1f}':<5}",
@@ -159,10 +172,16 @@ def note_row(note: Note) -> Row:
     return (f"{clock(note.t)} ", "$muted"), (f"{glyph} ", style), (note.text, "")
 
 
-def farewell(picture: Picture, run_name: str) -> str:
-    """The line that says how to come back."""
+def farewell(picture: Picture, run_name: str, width: int = 200) -> str:
+    """The line that says how to come back; what is left out of a narrow one is never the command."""
     if picture.status.live:
-        return f"You can close this window. Training continues. Back: finetui attach {run_name}"
+        back = f"Back: finetui attach {run_name}"
+        ways = (
+            "You can close this window. Training continues.",
+            "Training continues without you.",
+            "Training continues.",
+        )
+        return next((f"{way} {back}" for way in ways if len(way) + 1 + len(back) <= width), back)
     if picture.status.state == "finished":
         return f"Talk to it: finetui chat {run_name}"
     return ""

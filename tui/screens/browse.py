@@ -16,6 +16,7 @@ from tui.browsing import Entry, Listing, guess_rows, list_folder, size_words
 from tui.keymap import bindings
 from tui.recent import last_folder, remember_folder
 from tui.screens.base import BaseScreen
+from tui.text import pad
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.path_input import PathInput
 
@@ -97,7 +98,7 @@ compressed. Numbers of rows that begin with "about" are guessed from the beginni
         name = printable(entry.name, width - 4)
         if entry.is_folder:
             return Content.styled(f"{name}/", "bold $primary")
-        return Content.assemble(f"{name:<{width}}", (f"  {size_words(entry.size):>9}   {rows}", "$muted"))
+        return Content.assemble(pad(name, width), (f"  {size_words(entry.size):>9}   {rows}", "$muted"))
 
     # Keys
 

@@ -324,7 +324,7 @@ answers."""
         options = [
             Option(
                 Content.assemble(
-                    f"{key:<20}", (f"{_number(getattr(sampling, key)):<12}", "bold"), (setting.help, "$muted")
+                    f"{key:<20}", (f"{_number(getattr(sampling, key)):<7} ", "bold"), (setting.help, "$muted")
                 ),
                 id=key,
             )

@@ -19,7 +19,7 @@ from tui.example import example_lines
 from tui.keymap import bindings
 from tui.screens.base import BaseScreen
 from tui.screens.pick import PickScreen
-from tui.text import stack
+from tui.text import pad, stack
 from tui.widgets.choice_list import ChoiceList
 
 KINDS = {
@@ -89,7 +89,7 @@ in the lower half of the list may stay empty. The first row is shown as it would
         required = self._shapes[self._kind].required
         options: list[Option | None] = [
             Option(
-                Content.assemble("a row is         ", (KINDS[self._kind], "bold"), ("   k", "$muted")),
+                Content.assemble(f"{'a row is':<22} ", (KINDS[self._kind], "bold"), ("   k", "$muted")),
                 id="::kind",
             )
         ]
@@ -111,7 +111,7 @@ in the lower half of the list may stay empty. The first row is shown as it would
             reading = recognise(rows, printable(self._head.wanted.path, 300), None, self._columns, self._kind)
         except UserError as error:
             return Content.styled(printable(error.what, 300), "$warning")
-        share = f"{reading.usable:.0%} of the first {len(rows):,} rows can be used so."
+        share = f"{100 * reading.usable:.0f} % of the first {len(rows):,} rows can be used so."
         return stack(
             Content.styled(share, "$muted"),
             *example_lines(reading.example(rows), self.size.width - 8, 160, 4),
@@ -144,7 +144,7 @@ in the lower half of the list may stay empty. The first row is shown as it would
             value = next((row[column] for row in self._head.rows if row.get(column) not in (None, "")), "")
             sample = printable(str(value)[:200].replace("\n", " "), 40)
             options.append(
-                Option(Content.assemble(f"{printable(column, 24):<26}", (sample, "$muted")), id=column)
+                Option(Content.assemble(pad(printable(column, 24), 26), (sample, "$muted")), id=column)
             )
         if role not in self._shapes[self._kind].required:
             options.append(Option(Content("no column"), id=NONE))

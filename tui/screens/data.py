@@ -29,7 +29,7 @@ from tui.screens.findings import FindingsScreen
 from tui.screens.hub_search import HubSearchScreen
 from tui.screens.readings import ReadingsScreen
 from tui.screens.wizard import WizardStep
-from tui.text import hanging, stack
+from tui.text import hanging, pad, stack
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.path_input import PathInput
 
@@ -332,7 +332,7 @@ takes 1,000 of its rows at random."""
 
 def _file_line(path: str) -> Content:
     if is_hub_id(path):
-        return Content.assemble(f"{printable(path, 200):<36}", ("  Hugging Face Hub", "$muted"))
+        return Content.assemble(pad(printable(path, 200), 36), ("  Hugging Face Hub", "$muted"))
     file = Path(path).expanduser()
     try:
         size = "folder" if file.is_dir() else size_words(file.stat().st_size)
@@ -342,7 +342,7 @@ def _file_line(path: str) -> Content:
         shown = str(file.absolute().relative_to(Path.cwd()))
     except ValueError:
         shown = path
-    return Content.assemble(f"{printable(shown, 200):<36}", (f"  {size:>8}", "$muted"))
+    return Content.assemble(pad(printable(shown, 200), 36), (f"  {size:>8}", "$muted"))
 
 
 def _example(report: DatasetReport, row: int, width: int, letters: int) -> Content:

@@ -53,10 +53,10 @@ class FindingsScreen(BaseScreen):
     KEY_GROUPS = ("findings", "list")
     BINDINGS = bindings("findings")
     DEFAULT_CSS = """
-    FindingsScreen #summary { padding: 0 2; height: auto; margin: 0; }
+    FindingsScreen #summary { padding: 0 1; height: auto; margin: 0; }
     FindingsScreen ChoiceList { margin: 1 1 0 1; }
-    FindingsScreen #detail { padding: 0 2; height: auto; min-height: 3; }
-    FindingsScreen #lengths-box { height: 1fr; padding: 0 2; margin: 1 0 0 0; }
+    FindingsScreen #detail { padding: 0 1; height: auto; min-height: 3; }
+    FindingsScreen #lengths-box { height: 1fr; padding: 0 1; margin: 1 0 0 0; }
     FindingsScreen.-tall #lengths-box { height: auto; max-height: 20; }
     FindingsScreen #lengths { height: auto; }
     """
@@ -100,6 +100,8 @@ not be learnt; a larger max_length needs more memory for every row."""
             self._check.cancel()
 
     def on_resize(self, event: events.Resize) -> None:
+        self._list()
+        self._detail()
         self._tell()
 
     # The work, in threads and other processes
@@ -242,7 +244,7 @@ not be learnt; a larger max_length needs more memory for every row."""
         if self._written is not None:
             lines += _written_lines(self._written, width)
         if state.share is not None:
-            share = f" {state.share:.0%}" if state.share else ""
+            share = f" {100 * state.share:.0f} %" if state.share else ""
             lines.append(
                 hanging("…", "$muted", f"Checking every row: {printable(state.words, 60)}{share}", width)
             )
@@ -267,9 +269,9 @@ not be learnt; a larger max_length needs more memory for every row."""
             ),
             Content(percentile_words(tokens)),
         ]
-        lines = [hanging("", "", line.plain, width) if number else line for number, line in enumerate(lines)]
+        lines = [hanging(" ", "", line.plain, width) if number else line for number, line in enumerate(lines)]
         if words := truncated_words(tokens):
-            lines.append(hanging("", "", words, width))
+            lines.append(hanging(" ", "", words, width))
         lines.append(histogram(tokens, width, BARS_TALL if self._tall else BARS))
         for name, choice in self._state.choices.items():
             value = _value(choice["value"])

@@ -24,7 +24,7 @@ from tui.hub import HubLink, count_words, facts_words, given_up, obstacle_of, of
 from tui.keymap import bindings
 from tui.screens.base import BaseScreen
 from tui.screens.pick import PickScreen
-from tui.text import hanging, stack
+from tui.text import hanging, pad, stack
 from tui.widgets.choice_list import ChoiceList
 
 WIDE = 90  # columns in which sizes of models have room
@@ -43,8 +43,8 @@ class HubSearchScreen(BaseScreen):
     BINDINGS = bindings("hub-search")
     DEFAULT_CSS = """
     HubSearchScreen ChoiceList { margin: 1 1 0 1; }
-    HubSearchScreen Input { margin: 1 2 0 2; }
-    HubSearchScreen #about { padding: 1 3; height: auto; margin: 0; }
+    HubSearchScreen Input { margin: 1 1 0 1; }
+    HubSearchScreen #about { padding: 1 1; height: auto; margin: 0; }
     """
     HELP = """\
 Type a few letters of a name and press Enter. The list shows the most downloaded first. "Gated" means that its owner \
@@ -124,7 +124,7 @@ Nothing is downloaded here, except a description of a few kilobytes."""
             "gated" if one.gated else "",
         ]
         name = printable(one.repo_id, width)
-        return Content.assemble(f"{name:<{width}}", ("  ".join(["", *filter(None, notes)]), "$muted"))
+        return Content.assemble(pad(name, width), ("  ".join(["", *filter(None, notes)]), "$muted"))
 
     def _failed(self, error: UserError) -> None:
         self._say("")
@@ -176,7 +176,7 @@ Nothing is downloaded here, except a description of a few kilobytes."""
             return
         width = self.size.width - 6
         found, facts = self._found.get(marked), self._facts.get(marked)
-        lines = [hanging("", "", printable(found.about, 160), width)] if found and found.about else []
+        lines = [hanging(" ", "", printable(found.about, 160), width)] if found and found.about else []
         if facts is None:
             lines.append(Content.styled("Asking the Hub ...", "$muted"))
         elif isinstance(facts, UserError):
@@ -232,7 +232,7 @@ Nothing is downloaded here, except a description of a few kilobytes."""
 
         options = [
             Option(
-                Content.assemble(f"{printable(name, 40):<42}", (f"{len(splits)} splits", "$muted")), id=name
+                Content.assemble(pad(printable(name, 40), 42), (f"{len(splits)} splits", "$muted")), id=name
             )
             for name, splits in parts.parts.items()
         ]
@@ -252,7 +252,7 @@ Nothing is downloaded here, except a description of a few kilobytes."""
                 self._done(name if split == "train" else f"{name}@{split}")
 
         options = [
-            Option(Content.assemble(f"{printable(split, 40):<42}", (_files(files), "$muted")), id=split)
+            Option(Content.assemble(pad(printable(split, 40), 42), (_files(files), "$muted")), id=split)
             for split, files in splits.items()
         ]
         words = "train is for training; the others are usually kept to measure with."

@@ -14,6 +14,7 @@ from engine.run import control
 from engine.run.layout import RunDir
 from engine.run.state import RunState, list_runs
 from tui.monitor.compare import read_other
+from tui.monitor.notes import loss_text
 from tui.monitor.watch import Watch
 from tui.screens.base import BaseScreen
 
@@ -210,6 +211,6 @@ class RunActions(BaseScreen):
 
 def _option(run: RunState) -> Option:
     share = f"{100 * run.step / run.max_steps:.0f} %" if run.max_steps else ""
-    loss = f"loss {run.loss:.3g}" if run.loss is not None else ""
+    loss = f"loss {loss_text(run.loss)}" if run.loss is not None else ""
     name = f"{printable(run.name, 40)[:30]:<32}"
     return Option(Content.assemble((name, "bold"), f"{run.state:<10}{share:>6}   {loss}"), id=run.name)

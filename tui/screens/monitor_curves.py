@@ -55,7 +55,8 @@ class MonitorHead(Vertical):
             expected: What was to be expected of the run.
         """
         bar, times, numbers = (self.query_one(f"#{part}", Rows) for part in ("bar", "times", "numbers"))
-        self.query_one("#title", Rows).set_row(lines.title(name, picture))
+        title = self.query_one("#title", Rows)
+        title.set_row(lines.title(name, picture, title.size.width))
         self.query_one("#step", Rows).set_row(lines.step_text(picture.model))
         bar.set_row(lines.bar(picture.model.progress.fraction, bar.size.width))
         times.set_row(lines.times(picture, times.size.width))

@@ -35,7 +35,8 @@ class StopScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(
-                Content.assemble(("Stop ", "bold"), (self._name_of_run, "bold $primary"), ("?", "bold"))
+                Content.assemble(("? ", "bold $primary"), (f"Stop {self._name_of_run}?", "bold")),
+                markup=False,
             )
             yield ChoiceList(
                 self._option(
