@@ -36,7 +36,9 @@ def printable(text: object, limit: int = 2000, newlines: bool = False) -> str:
 
 
 def gib(num_bytes: float) -> str:
-    """Bytes as GiB with one decimal, or MiB below a tenth of a GiB: ``22.9 GiB``, ``38 MiB``."""
+    """Bytes as GiB with one decimal, or MiB below a tenth of a GiB: ``22.9 GiB``, ``38 MiB``, ``<1 MiB``."""
+    if 0 < num_bytes < 2**19:
+        return "<1 MiB"
     if abs(num_bytes) < GIB / 10:
         return f"{num_bytes / 2**20:.0f} MiB"
     return f"{num_bytes / GIB:.1f} GiB"

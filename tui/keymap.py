@@ -256,10 +256,10 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
     ),
     "compare": (
         Key("compare.next", "n,right", "row(1)", "next", "The next question."),
+        Key("compare.back", "escape", "back", "back", "Back; what is still being asked is left out."),
         Key("compare.previous", "p,left", "row(-1)", "previous", "The question before."),
         Key("compare.changed", "c", "changed", "next changed", "The next question whose answer changed."),
         Key("compare.against", "b", "against", "against", "Compare with another checkpoint instead of the base."),
-        Key("compare.back", "escape", "back", "back", "Back; what is still being asked is left out."),
     ),
     "evaluate": (
         Key("evaluate.next", "n,right", "row(1)", "worst rows", "The worst row; again: the next worst."),

@@ -170,6 +170,7 @@ def test_a_disk_that_fills_up_while_saving_breaks_nothing_and_training_waits(
     same_result(run, undisturbed)
 
 
+@pytest.mark.thorough
 @pytest.mark.xdist_group("faults-disk")
 def test_a_checkpoint_cut_in_half_is_passed_over_for_the_one_before(undisturbed: RunDir) -> None:
     run = start("cut", *OPTIONS)

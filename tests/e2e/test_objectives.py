@@ -13,6 +13,7 @@ from tests.e2e.in_process import Done
 pytestmark = pytest.mark.slow
 
 FAST = {"learning_rate": 3e-3}
+BY_DEFAULT = ("dpo-lora", "grpo-lora")  # every recipe takes two steps in tests/config/test_recipes.py
 SHORT: dict[str, dict[str, Any]] = {
     "cpt-lora": {"max_steps": 6, "eval_steps": 6, **FAST},
     "dpo-lora": {
@@ -60,7 +61,10 @@ def check(done: Done, objective: str, long: bool) -> None:
     assert not [event for event in done.of("warning") if "optimizer" in event["words"]]
 
 
-@pytest.mark.parametrize("recipe", SHORT)
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(recipe, marks=[] if recipe in BY_DEFAULT else [pytest.mark.thorough]) for recipe in SHORT],
+)
 def test_a_short_run_moves_its_measure(recipe: str) -> None:
     done = in_process.train(recipe, SHORT[recipe], recipe)
     check(done, recipe.split("-")[0], long=False)

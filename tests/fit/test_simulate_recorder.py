@@ -65,7 +65,10 @@ def _bytes(sizes: list[int]) -> int:
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["keeping", "checkpointing"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(model, marks=[pytest.mark.thorough] if at else []) for at, model in enumerate(MODELS)],
+)
 def test_simulated_step_matches_the_profiled_one(
     model: str, method: str, checkpointing: bool, tmp_path: Path
 ) -> None:

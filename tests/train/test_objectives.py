@@ -232,11 +232,11 @@ def test_number_formats_are_those_of_run_yaml(
 @pytest.mark.parametrize(
     ("optim", "schedule"),
     [
-        ("adamw_torch", "linear"),
         ("adamw_8bit", "cosine"),
-        ("paged_adamw_8bit", "constant"),
         ("adafactor", "constant_with_warmup"),
-        ("adamw_torch_fused", "cosine_with_min_lr"),
+        pytest.param("adamw_torch", "linear", marks=pytest.mark.thorough),
+        pytest.param("paged_adamw_8bit", "constant", marks=pytest.mark.thorough),
+        pytest.param("adamw_torch_fused", "cosine_with_min_lr", marks=pytest.mark.thorough),
     ],
 )
 def test_every_optimizer_and_schedule_trains(optim: str, schedule: str, finetui_home: Path) -> None:

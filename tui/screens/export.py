@@ -382,13 +382,17 @@ def result_rows(made: Export, width: int) -> list[Row]:
     """A finished export: where it is, its proof as a table, what comes next."""
     url = made.extra.get("url")
     where = str(url) if isinstance(url, str) else f"{made.folder}  ({_size(made.total_bytes)})"
-    rows: list[Row] = [(("✓ Exported  ", "bold $success"), (printable(where, 400), ""))]
     proof = of_json(made.proof)
+    differs = proof is not None and proof.verdict == "differs"
+    head = (
+        ("! Written, but the check failed  ", "bold $error") if differs else ("✓ Exported  ", "bold $success")
+    )
+    rows: list[Row] = [(head, (printable(where, 400), ""))]
     if proof is not None:
         style = {"same": "$success", "differs": "bold $error"}.get(proof.verdict, "$warning")
         told = proof_lines(proof, width)
         rows += [(), ((told[0], style),), *(((line, _line_style(line)),) for line in told[1:])]
-    if url is None:
+    if url is None and not differs:
         rows += [(), (("Next: t, to take it home.", "bold"),)]
     return rows
 

@@ -167,7 +167,9 @@ def _nothing(run: RunDir) -> list[Row]:
 def _export_rows(kept: Kept, remote: Remote, sums: bool) -> list[Row]:
     export = kept.export
     failed = (export.proof or {}).get("verdict") == "differs"
-    state = f"{gib(export.total_bytes)}, {len(export.files)} files, {verdict_words(export)}, {kept.words}"
+    count = len(export.files)
+    files = "1 file" if count == 1 else f"{count} files"
+    state = f"{gib(export.total_bytes)}, {files}, {verdict_words(export)}, {kept.words}"
     rows: list[Row] = [
         ((f"{export.folder.name}  ", "bold"), (state, "bold $error" if failed else "")),
         ((printable(export.folder, 300), "$muted"),),
