@@ -113,6 +113,7 @@ async def wizard(stage: Stage) -> None:
     "template-worst",
     "method-demo",
     main=("machine-no-gpu", "template"),
+    rare=True,
 )
 async def wizard_demo(stage: Stage) -> None:
     stage.machine = machine(disks=(replace(DISK, path=stage.root / ".finetui"),))

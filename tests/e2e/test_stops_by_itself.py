@@ -15,7 +15,6 @@ from engine.data.templates import catalogue
 
 pytestmark = pytest.mark.slow
 
-SHOWN = ("llama3",)  # it adds tokens; all others are thorough tests
 QUESTIONS = ["What sound does a mouse make?", "Where is Gilda's house?"]
 STEPS, THINKING_STEPS = 48, 120
 THINKS = "<think>"
@@ -82,16 +81,8 @@ def check(answers: list[tuple[str, bool]]) -> None:
     assert all("Hoot hoot!" in text for text, _ in answers), answers  # after an empty thinking block in some
 
 
-@pytest.mark.parametrize("name", SHOWN)
-def test_a_trained_model_stops(name: str, tmp_path: Path) -> None:
-    check(train_and_ask(name, tmp_path))
-
-
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "name",
-    [family.name for family in catalogue.families() if family.available and family.name not in SHOWN],
-)
+@pytest.mark.parametrize("name", [family.name for family in catalogue.families() if family.available])
 def test_every_template_of_the_catalogue(name: str, tmp_path: Path) -> None:
     check(train_and_ask(name, tmp_path))
 

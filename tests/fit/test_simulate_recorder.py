@@ -64,7 +64,13 @@ def _bytes(sizes: list[int]) -> int:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["keeping", "checkpointing"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=[] if method in ("lora", "4-bit") else [pytest.mark.thorough])
+        for method in METHODS
+    ],
+)
 @pytest.mark.parametrize(
     "model",
     [pytest.param(model, marks=[pytest.mark.thorough] if at else []) for at, model in enumerate(MODELS)],

@@ -103,6 +103,7 @@ class Terminal:
             try:
                 self._set_size(0, columns, rows)
                 os.chdir(cwd or ROOT)
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it starts with & ignore it
                 os.execvpe(argv[0], list(argv), environment)
             finally:
                 os._exit(127)

@@ -184,7 +184,7 @@ async def test_take_home_leads_and_remembers(run: RunDir, monkeypatch: pytest.Mo
         await opened(screens, TakeHomeScreen(run, "adapter"))
         text = screens.one_line
         for words in (
-            "adapter 0 MiB, 1 files, checked: same answers, only on this machine", "scp -r -P 2222", "@1.1.1.1:",
+            "adapter <1 MiB, 1 file, checked: same answers, only on this machine", "scp -r -P 2222", "@1.1.1.1:",
             "sha256sum -c SHA256SUMS", "Run it there", "! The trained adapter", "Do not end this machine yet",
         ):  # fmt: skip
             assert words in text, words
