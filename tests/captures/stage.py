@@ -88,7 +88,7 @@ class Stage:
     @property
     def work(self) -> Path:
         """The folder in which finetui was started."""
-        return self.root / "work"
+        return self.root / "data"
 
     def write(self, path: str, text: str) -> Path:
         """A file of the user, below the folder of work."""

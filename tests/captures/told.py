@@ -13,7 +13,7 @@ from tests.tui.made_runs import MadeRun
 
 CONFIG = """\
 model: {{model_name_or_path: {model}, load_in_4bit: true, dtype: bfloat16}}
-data: {{train: [{{path: /home/you/work/support.jsonl}}]}}
+data: {{train: [{{path: /home/you/data/support.jsonl}}]}}
 training: {{max_length: 2048, per_device_train_batch_size: 4, learning_rate: {rate}}}
 """
 QUESTIONS = (
