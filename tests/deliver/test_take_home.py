@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from engine.deliver import at_home
 from engine.deliver.at_home import mark_home, standing
 from engine.deliver.export import manifest
 from engine.deliver.export.manifest import Export
+from engine.deliver.export_choices import choices_of, room_for
 from engine.deliver.take_home import (
     check_commands,
     copy_commands,
@@ -238,3 +240,15 @@ def test_what_the_screens_ask_loads_nothing_heavy() -> None:
         [sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["adapter", "merged", "gguf", "lora-gguf", "ollama", "hub"], done.stderr
+
+
+def test_sizes_are_told_without_llama_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("engine.deliver.export.gguf.source.version", absent)
+    run = weights(made_run())
+    refused = {choice.name: choice.refusal for choice in choices_of(run)}
+    assert refused["gguf"] is not None
+    assert "llama-cpp-python" in refused["gguf"].what
+    assert room_for(run, "gguf", ("Q4_K_M",)).disk_bytes > 1 << 20

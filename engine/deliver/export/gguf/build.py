@@ -16,9 +16,8 @@ from engine.deliver.export.gguf.quants import Quant, file_bytes, file_name, find
 from engine.deliver.export.gguf.source import (
     DOWNLOAD_BYTES,
     Converter,
-    cached,
     find_converter,
-    installed_version,
+    is_here,
 )
 from engine.deliver.export.gguf.tokenizer_check import check_tokenizer, refusal
 from engine.deliver.export.job import Job, Needs, Tell
@@ -61,7 +60,7 @@ def needs(job: Job, quants: Sequence[Quant], merges: bool) -> Needs:
     )
     first = sixteen * max(1, len(plain))
     others = sum(file_bytes(quant, size.params, size.tables, size.hidden) for quant in small)
-    fetched = 0 if cached(installed_version()) else DOWNLOAD_BYTES
+    fetched = 0 if is_here() else DOWNLOAD_BYTES
     largest = size.vocab * size.hidden
     parts = [f"the merged model in 16 bits, for the time being ({gib(merged)})"] if merged else []
     if small and not plain:

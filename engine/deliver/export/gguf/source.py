@@ -77,6 +77,14 @@ def installed_version() -> str:
         ) from None
 
 
+def is_here() -> bool:
+    """Whether the converter of the installed version is in the cache; not without llama-cpp-python."""
+    try:
+        return cached(installed_version()) is not None
+    except UserError:
+        return False
+
+
 def cache_folder() -> Path:
     """Where converters are kept, one folder a version."""
     return finetui_home() / "cache" / "llama.cpp"
