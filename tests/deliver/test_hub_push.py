@@ -38,7 +38,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def job(hub: FakeHub, logged_in: str, tmp_path: Path) -> Job:
     run, trained = tuned_run(base_model(tmp_path / "base"))
-    return Job(run, trained, "hub", options={"repo": "owl"})
+    return Job(run, trained, "hub", options={"repo": "owl", "proof": "no"})
 
 
 def test_a_push_is_private_and_whole(hub: FakeHub, logged_in: str) -> None:
@@ -139,7 +139,7 @@ def test_impossible_names(hub: FakeHub, logged_in: str, job: Job, name: str) -> 
     from dataclasses import replace
 
     with pytest.raises(UserError):
-        export(replace(job, options={"repo": name}), Told())
+        export(replace(job, options={"repo": name, "proof": "no"}), Told())
     assert not hub.seen
 
 
@@ -149,7 +149,7 @@ def test_the_export_goes_up_and_the_token_stays_here(
 ) -> None:
     from dataclasses import replace
 
-    made = export(replace(job, options={"repo": "owl", "push_as": form}), Told())
+    made = export(replace(job, options={"repo": "owl", "push_as": form, "proof": "no"}), Told())
     assert made.extra["url"] == "https://huggingface.co/ada/owl"
     repo = hub.repos["model", "ada/owl"]
     assert repo.private
@@ -157,7 +157,7 @@ def test_the_export_goes_up_and_the_token_stays_here(
     assert first is not None
     assert {file.path for file in first.files} == set(repo.files["main"]) - {".gitattributes"}
     assert (
-        export(replace(job, options={"repo": "owl", "push_as": form}), Told()).extra["commit"]
+        export(replace(job, options={"repo": "owl", "push_as": form, "proof": "no"}), Told()).extra["commit"]
         == made.extra["commit"]
     )
     everything = [path.read_bytes() for path in job.run.path.rglob("*") if path.is_file()]

@@ -13,7 +13,7 @@ from tests.e2e.in_process import Done
 pytestmark = pytest.mark.slow
 
 FAST = {"learning_rate": 3e-3}
-BY_DEFAULT = ("dpo-lora", "grpo-lora")  # every recipe takes two steps in tests/config/test_recipes.py
+BY_DEFAULT = ("dpo-lora",)  # every recipe takes two steps in tests/config/test_recipes.py
 SHORT: dict[str, dict[str, Any]] = {
     "cpt-lora": {"max_steps": 6, "eval_steps": 6, **FAST},
     "dpo-lora": {

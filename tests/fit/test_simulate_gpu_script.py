@@ -88,7 +88,10 @@ def test_the_matrix_covers_every_method_checkpointing_and_growing_lengths() -> N
     assert len(list(script.matrix(list(script.MODELS)[:1], ["lora"], quick=True))) == 4
 
 
-@pytest.mark.parametrize("method", script.METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(one, marks=[pytest.mark.thorough] if at else []) for at, one in enumerate(script.METHODS)],
+)
 def test_a_case_trains_through_the_real_trainer(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ def test_eight_at_once_or_one_at_a_time_learn_the_same(tmp_path: Path) -> None:
     assert len(wanted) == STEPS
 
 
-@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("packing", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_run_that_goes_on_is_the_same_to_the_last_bit(tmp_path: Path, packing: bool) -> None:
     # 20 rows make three steps an epoch, the last of them smaller, so the fourth step begins a new one.
     config = config_of(max_steps=6, packing=packing, group_by_length=not packing)

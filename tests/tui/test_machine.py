@@ -197,7 +197,14 @@ async def test_a_broken_driver_says_what_to_do(computer: dict[str, Machine]) -> 
         assert "→ Reboot the machine." in screens.text
 
 
-@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+# On all of them the engine is tested in tests/machine.
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(one, marks=[pytest.mark.thorough] if at % 3 else [])
+        for at, one in enumerate(sorted(SCENARIOS))
+    ],
+)
 def test_every_fake_driver_gives_a_report(fake_nvml: FakeNvml, scenario: str) -> None:
     found = fake_nvml.machine(scenario)
     gpu = next(iter(found.usable_gpus), None)

@@ -154,7 +154,7 @@ async def test_a_home_that_cannot_be_written_is_said_and_does_not_stop(
 
 
 # The usual sizes are captured whole in tests/captures.
-@pytest.mark.parametrize("size", [(40, 12), (20, 5)])
+@pytest.mark.parametrize("size", [(20, 5), pytest.param((40, 12), marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("step", STEPS)
 async def test_no_page_breaks_at_any_size(
     step: str, size: tuple[int, int], computer: dict[str, object]
