@@ -98,6 +98,8 @@ def choose_attention(architecture: Architecture | None) -> Choice[str]:
 
 def choose_max_length(setup: TrainSetup, place: Place) -> Choice[int]:
     """The shortest of the usual lengths that holds every row, or what fits."""
+    # How many rows a step has is chosen later: mostly several, and where they share a line they need a mask.
+    setup = replace(setup, gradient_accumulation=max(2, setup.gradient_accumulation))
     limit = place.architecture.max_length or 1 << 20
     wanted = ORDINARY_LENGTH
     why = f"{ORDINARY_LENGTH:,} tokens hold an ordinary conversation"
