@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.errors import UserError
 from tui.keymap import keys_of
+from tui.screens.typed_ahead import TypedAhead
 from tui.widgets.key_line import KeyLine
 from tui.widgets.notice import Notice
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class BaseScreen(Screen[None]):
+class BaseScreen(TypedAhead):
     """A full screen: a head, a body, messages, and the key line.
 
     Attributes:
