@@ -23,9 +23,7 @@ def stack(screens: Screens) -> list[str]:
     return [type(screen).__name__ for screen in screens.app.screen_stack[1:]]
 
 
-@pytest.mark.parametrize(
-    ("count", "at"), [(1, "MachineScreen"), (2, "GoalScreen"), (3, "QuestionsScreen")]
-)
+@pytest.mark.parametrize(("count", "at"), [(1, "MachineScreen"), (2, "GoalScreen"), (3, "QuestionsScreen")])
 async def test_every_enter_is_one_step(count: int, at: str) -> None:
     async with running() as screens:
         await burst(screens, *["enter"] * count)
