@@ -178,6 +178,7 @@ async def test_a_refusal_of_the_worker_is_shown(run: RunDir) -> None:
 async def test_take_home_leads_and_remembers(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "8.8.8.8 51000 1.1.1.1 2222")
     monkeypatch.setattr("engine.deliver.take_home._of_container", lambda process: {})
+    monkeypatch.setattr("shutil.which", lambda program: None)
     sealed(run, "merged")
     sealed(run, "adapter", ("adapter_model.safetensors",))
     async with running(120, 44) as screens:

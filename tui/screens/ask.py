@@ -17,7 +17,7 @@ from tui.widgets.key_line import KeyLine
 from tui.widgets.notice import Notice
 
 
-class AskScreen(TypedAhead, ModalScreen[str | None]):
+class AskScreen(ModalScreen[str | None], TypedAhead):
     """Asks for one line of text; the result is None when it was cancelled.
 
     Args:

@@ -16,7 +16,7 @@ from tui.widgets.choice_list import ChoiceList
 from tui.widgets.key_line import KeyLine
 
 
-class ConfirmScreen(TypedAhead, ModalScreen[str | None]):
+class ConfirmScreen(ModalScreen[str | None], TypedAhead):
     """A warning or a question; the result is the id of the choice, or None when it was cancelled.
 
     Args:

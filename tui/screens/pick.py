@@ -17,7 +17,7 @@ from tui.widgets.choice_list import ChoiceList
 from tui.widgets.key_line import KeyLine
 
 
-class PickScreen(TypedAhead, ModalScreen[str | None]):
+class PickScreen(ModalScreen[str | None], TypedAhead):
     """Asks for one of several; the result is its id, or None when it was cancelled.
 
     Args:

@@ -16,7 +16,7 @@ from tui.widgets.key_line import KeyLine
 from tui.widgets.notice import Notice
 
 
-class StopScreen(TypedAhead, ModalScreen[str | None]):
+class StopScreen(ModalScreen[str | None], TypedAhead):
     """Asks how to stop; the result is a request for `engine.run.control`, or None to go on.
 
     Args:

@@ -15,7 +15,8 @@ class TypedAhead(Screen[Any]):
     """A screen that hands on what it is still asked after it was left.
 
     Keys reach a screen through queues, so the second of two quick Enters may be told to the screen that the first one has
-    left; taken there it would open the next screen twice.
+    left; taken there it would open the next screen twice. A dialog names it after `ModalScreen`, since Textual takes the
+    style of a screen from the first class it names.
     """
 
     async def _dispatch_message(self, message: Message) -> None:
