@@ -30,7 +30,7 @@ TITLES = {
     "lora": "LoRA: small added matrices are trained, the model stays as it is",
     "qlora": "QLoRA: LoRA on a model held in 4 bits",
     "full": "full fine-tuning: every weight is trained",
-    "freeze": "the last layers are trained, the others stay as they are",
+    "freeze": "freezing: the last layers are trained, the others stay as they are",
 }
 RATES = {"lora": 1e-3, "qlora": 1e-3, "full": 3e-4, "freeze": 5e-4}
 TINY = "for the tiny embedded model; for yours leave the line out, and finetui chooses"

@@ -8,17 +8,20 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine.advise.objectives import OBJECTIVES
 from engine.cli.compare_table import compared, lines, to_json
 from engine.cli.main import Parser, Screen
 from engine.cli.train import check_fit, fetch_data
-from engine.config.draft import default_name, lay_out, prepare
+from engine.config.draft import Plan, default_name, lay_out, prepare
 from engine.config.loading import load
 from engine.config.schema import SECTIONS
-from engine.display import printable
+from engine.display import gib, printable
 from engine.errors import UserError
+from engine.fit.budget_disk import CHECKPOINTS, DOWNLOAD, MountNeed
 from engine.run import sweeps
 from engine.run.halving import RULE
 from engine.run.layout import RunDir, check_name
@@ -55,7 +58,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print which runs it would be, start nothing")
     parser.add_argument("--detach", action="store_true", help="start in the background and return at once")
     parser.add_argument("--stop", action="store_true", help="with SWEEP: save a checkpoint and end it")
-    parser.add_argument("--resume", action="store_true", help="with SWEEP: go on with what is left")
+    parser.add_argument("--resume", action="store_true", help="with SWEEP: go on with what is left or failed")
     parser.add_argument("--json", action="store_true", help="the table at the end as JSON")
     for section, model in SECTIONS.items():
         group = parser.add_argument_group(
@@ -178,6 +181,8 @@ def make(args: argparse.Namespace, combinations: list[dict[str, str]], swept: li
     if args.dry_run:
         print(f"{len(plans)} runs, one after the other.")
         return None
+    if not args.anyway:
+        require_room(plans)
     folder = sweeps.create(name)
     made: list[RunDir] = []
     try:
@@ -203,6 +208,38 @@ def make(args: argparse.Namespace, combinations: list[dict[str, str]], swept: li
     except OSError as error:
         raise sweeps.cannot_write(folder, error) from None
     return sweep
+
+
+def require_room(plans: Sequence[Plan]) -> None:
+    """All runs of a sweep stay on the disk, so they need room together; each alone was looked at before.
+
+    Raises:
+        UserError: A disk is sure to be full before the last one is through.
+    """
+    needs: dict[Path, MountNeed] = {}
+    models: set[str] = set()
+    for number, plan in enumerate(plans, 1):
+        if plan.budget is None:
+            return
+        model, sizes = plan.config.model.model_name_or_path, plan.budget.sizes
+        for need in plan.budget.mounts:
+            parts = {
+                kind: size for kind, size in need.parts.items() if kind != DOWNLOAD or model not in models
+            }
+            if CHECKPOINTS in parts and number < len(plans):
+                parts[CHECKPOINTS] -= sizes.checkpoint  # the one too many that a run has while it saves
+            known = needs.get(need.disk.mount, replace(need, parts={}))
+            total = {kind: known.parts.get(kind, 0) + parts.get(kind, 0) for kind in known.parts | parts}
+            needs[need.disk.mount] = replace(known, parts=total)
+        models.add(model)
+    for need in needs.values():
+        if need.verdict == "no":
+            raise UserError(
+                f"The disk is too small: all {len(plans)} runs together need {gib(need.needed)}, and {gib(need.disk.free)} are free.",
+                printable(need.disk.mount, 120),
+                "Free some space, try fewer values, or keep fewer checkpoints (--save_total_limit 1).   Or start it all the same "
+                "with --anyway.",
+            )
 
 
 def follow(sweep: Sweep, as_json: bool) -> int:
@@ -248,7 +285,7 @@ def report(sweep: Sweep, as_json: bool) -> int:
     elif results:
         print("\n" + "\n".join(lines(results, settings)))
         print(f"\n{sweep.name}: {sweep.words}")
-    if any(entry.outcome in ("failed", "died") for entry in sweep.entries):
+    if any(entry.outcome in sweeps.FAILED for entry in sweep.entries):
         return 1
     return 0 if sweep.is_complete else 3
 
@@ -266,11 +303,12 @@ def _existing(args: argparse.Namespace) -> int:
         print(sweeps.find_sweep(sweep.name).words)
         return 0
     if args.resume:
-        if sweep.is_complete:
+        again = sweep.without_failures()
+        if again.is_complete:
             raise UserError(
                 "This sweep is complete; there is nothing to go on with.", sweep.name, "Start a new one."
             )
-        sweeps.start(sweep)
+        sweeps.start(again)
     if args.detach:
         print(json.dumps(sweep.to_dict(), indent=1) if args.json else _hint(sweep))
         return 0

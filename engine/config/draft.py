@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from engine.advise.choose_objective import choose_objective, look
+from engine.advise.choose_objective import Seen, choose_objective, look
 from engine.advise.goals import find_goal
 from engine.advise.objectives import OBJECTIVES, OWN_SETTINGS, users_of
 from engine.choice import Choice
@@ -389,10 +389,19 @@ def facts_of(config: RunConfig, cards: Sequence[Gpu], architecture: Architecture
         place=place,
         layers=architecture.layers if architecture else None,
         tokens_per_row=rows.mean,
-        seen=look(config.data.train_specs()[0])
-        if OBJECTIVES[config.method.objective].form in LOOKS
-        else None,
+        seen=seen_in(config),
     )
+
+
+def seen_in(config: RunConfig) -> Seen | None:
+    """What the data say about rewards and labels; None where that does not matter.
+
+    Raises:
+        UserError: They cannot be read.
+    """
+    if OBJECTIVES[config.method.objective].form not in LOOKS:
+        return None
+    return look(config.data.train_specs()[0])
 
 
 def _architecture(config: RunConfig) -> tuple[Architecture | None, str]:

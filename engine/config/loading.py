@@ -162,6 +162,18 @@ def _mark_lines(node: yaml.Node, path: tuple[str | int, ...], lines: Lines) -> N
             _mark_lines(value, (*path, index), lines)
 
 
+NEEDED = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+}
+"""What pydantic's names of a wrong kind of value mean."""
+
+
 def _explain(
     problem: Any, where: str, lines: Lines, section_of: Mapping[str, str], from_flags: set[str]
 ) -> UserError:
@@ -187,7 +199,11 @@ def _explain(
         return UserError(f"The setting {_dotted(loc)} is missing.", place, f"Add it: {_help_of(loc)}")
     if kind == "combination":
         return UserError(f"These settings exclude each other: {message}.", place, "Change one of the two.")
-    return UserError(f"The value of {_dotted(loc)} is not possible: {_lower(message)}.", place, _help_of(loc))
+    needed = NEEDED.get(kind)
+    message = _lower(message).replace("input should be", "it should be", 1)
+    if needed is not None:
+        message = f"it should be {needed}, not {printable(problem.get('input'), 40)!r}"
+    return UserError(f"The value of {_dotted(loc)} is not possible: {message}.", place, _help_of(loc))
 
 
 def _unknown_key(loc: tuple[str | int, ...], section_of: Mapping[str, str]) -> str:

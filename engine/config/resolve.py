@@ -10,6 +10,7 @@ from engine.advise.choose_objective import Seen
 from engine.advise.objectives import OBJECTIVES, choose_rate
 from engine.choice import Choice
 from engine.config import resolve_objective as own
+from engine.config import resolve_step as step
 from engine.config.filling import Filling
 from engine.config.resolve_layout import fill_layout
 from engine.config.schema import ORDINARY_LENGTH, RunConfig
@@ -25,6 +26,7 @@ from engine.fit.recommend import (
     choose_sharding,
     choose_tuning,
 )
+from engine.fit.types import TrainSetup
 
 Reasons = dict[str, str]
 ROOM_FOR_PROMPTS = 512  # tokens
@@ -70,13 +72,15 @@ class Resolved:
 def resolve(config: RunConfig, facts: Facts) -> Resolved:
     """Choose every value that is None."""
     place = facts.place
-    filling = Filling(config, place.padded_to if place else None)
-    fill, setup = filling.fill, filling.setup
     held_out = config.data.eval_fraction if config.data.eval is None else 0
     rows = max(1, round((facts.num_rows or 1000) * (1 - held_out)))
+    filling = Filling(config, rows, place.padded_to if place else None)
+    fill, setup = filling.fill, filling.setup
     about = OBJECTIVES[config.method.objective]
+    makes_answers = about.form is PromptOnly
 
     fill("dtype", lambda: choose_dtype(facts))
+    own.fill_objective(filling, facts.layers, facts.seen)
     fill(
         "num_processes",
         lambda: (
@@ -86,6 +90,8 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
         ),
     )
     processes = filling.config.training.num_processes or 1
+    if makes_answers:
+        fill("num_generations", lambda: step.generations(filling.config))
     fill("attn_implementation", lambda: choose_attention(place.architecture if place else None))
     _fill_quantization(filling, facts)
     fill(
@@ -95,18 +101,22 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
     fill("optim", lambda: _optimizer(filling, facts))
     fill_layout(filling, place.architecture if place else None)
     fill("max_length", lambda: _max_length(filling, facts))
+    if makes_answers:
+        fill("max_completion_length", lambda: step.answer_length(filling.config))
     if about.form is Text and facts.tokens_per_row:  # texts are packed into blocks
-        rows = max(
-            1, round(rows * facts.tokens_per_row / (filling.config.training.max_length or ORDINARY_LENGTH))
-        )
-    own.before_batch(filling, facts.layers, facts.seen)
-    generations = filling.config.generation.num_generations or 1
-    wanted = max(1, rows_a_step(rows) // processes)
+        length = filling.config.training.max_length or ORDINARY_LENGTH
+        rows = filling.rows = max(1, round(rows * facts.tokens_per_row / length))
+    at_once = processes * (filling.config.training.gradient_accumulation_steps or 1)
+    wanted = max(1, step.rows_a_step(rows) // at_once)
+
+    def with_rows(batch: int) -> TrainSetup:
+        return setup(per_device_train_batch_size=batch)
+
     fill(
         "gradient_checkpointing",
         lambda: (
             choose_checkpointing(
-                setup(), place, filling.config.training.per_device_train_batch_size or wanted
+                with_rows, place, filling.config.training.per_device_train_batch_size or wanted
             )
             if place
             else _checkpointing_unmeasured(facts)
@@ -114,33 +124,24 @@ def resolve(config: RunConfig, facts: Facts) -> Resolved:
     )
     fill(
         "per_device_train_batch_size",
-        lambda: own.batch(
+        lambda: step.batch(
             filling.config,
-            lambda limit: choose_batch(setup(), place, limit) if place else choose_batch_unmeasured(facts),
+            lambda limit: choose_batch(with_rows, place, limit) if place else choose_batch_unmeasured(facts),
             wanted,
             rows,
         ),
     )
     batch = filling.config.training.per_device_train_batch_size or 1
-    fill(
-        "per_device_eval_batch_size",
-        lambda: own.eval_batch(filling.config, batch),
-    )
-    fill(
-        "gradient_accumulation_steps",
-        lambda: (
-            own.accumulation(batch * processes, generations, rows)
-            if about.form is PromptOnly
-            else choose_accumulation(rows, batch * processes)
-        ),
-    )
+    fill("per_device_eval_batch_size", lambda: step.eval_batch(filling.config, batch))
+    fill("gradient_accumulation_steps", lambda: step.accumulation(filling.config, batch * processes, rows))
     accumulation = filling.config.training.gradient_accumulation_steps or 1
     fill("learning_rate", lambda: choose_learning_rate(config, facts))
     fill("num_train_epochs", lambda: own.epochs(filling.config, rows) or choose_epochs(rows))
     steps = filling.config.training.max_steps
     if steps < 0:
         epochs = filling.config.training.num_train_epochs or 1
-        steps = math.ceil(math.ceil(rows * generations / (batch * processes)) / accumulation * epochs)
+        answers = rows * (filling.config.generation.num_generations or 1)
+        steps = math.ceil(math.ceil(answers / (batch * processes)) / accumulation * epochs)
     interval = max(1, round(steps / 10))
     fill("eval_steps", lambda: Choice(interval, f"Ten measurements over about {steps} steps."))
     fill("save_steps", lambda: Choice(interval, f"A crash costs at most {interval} of about {steps} steps."))
@@ -190,18 +191,13 @@ def _length(filling: Filling, facts: Facts) -> Choice[int]:
             f"{ORDINARY_LENGTH:,} tokens hold an ordinary conversation.",
             (ORDINARY_LENGTH // 2, ORDINARY_LENGTH * 2),
         )
-    return choose_max_length(filling.setup(), facts.place)
+    return choose_max_length(lambda length: filling.setup(max_length=length), facts.place)
 
 
 def _optimizer(filling: Filling, facts: Facts) -> Choice[str]:
     if facts.place is None:
         return Choice("adamw_torch_fused", "AdamW, what nearly everybody uses.", ("adamw_8bit",))
     return choose_optimizer(filling.setup(), facts.place)
-
-
-def rows_a_step(rows: int) -> int:
-    """Rows between two changes of the model: 16, or 8 where there would be hardly any steps."""
-    return 16 if rows >= 800 else 8
 
 
 def choose_dtype(facts: Facts) -> Choice[str]:
@@ -237,13 +233,6 @@ def choose_batch_unmeasured(facts: Facts) -> Choice[int]:
     if facts.params_b is not None and facts.params_b <= 1.5:
         return Choice(8, f"The model is small ({facts.params_b:.2g} billion parameters), so 8 fit.", (4, 16))
     return Choice(2, "A safe start on any card; raise it when the memory panel shows room.", (1, 4))
-
-
-def choose_accumulation(rows: int, rows_at_once: int) -> Choice[int]:
-    """Aim at 16 rows a step, fewer when the dataset is so small that there would be hardly any steps."""
-    steps = max(1, rows_a_step(rows) // rows_at_once)
-    how = f"{rows_at_once} at once" if steps == 1 else f"{rows_at_once} at once, {steps} times"
-    return Choice(steps, f"{rows_at_once * steps} rows a step ({how}), good for {rows:,} rows.")
 
 
 def choose_epochs(rows: int) -> Choice[float]:

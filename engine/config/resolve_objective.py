@@ -1,34 +1,29 @@
-"""Filling in what only some objectives have, and what they change about batches."""
+"""Filling in what only some objectives have."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 from engine.advise.choose_objective import Seen, choose_rewards, choose_weight
 from engine.advise.objectives import OBJECTIVES
 from engine.choice import Choice
 from engine.config.filling import Filling
 from engine.config.objective_sections import REWARDS
-from engine.config.schema import ORDINARY_LENGTH, RunConfig
+from engine.config.schema import RunConfig
 from engine.data.forms import Labelled, PromptOnly
 from engine.errors import UserError
 
-PROMPTS_A_STEP = 4  # prompts whose made-up answers are compared between two changes of the model
-LONGEST_ANSWER = 512  # tokens
 
-
-def before_batch(filling: Filling, layers: int | None, seen: Seen | None) -> None:
-    """Everything that the size of a batch depends on.
+def fill_objective(filling: Filling, layers: int | None, seen: Seen | None) -> None:
+    """What is learnt, from what, and by which measure: what most of the memory depends on.
 
     Raises:
-        UserError: Nothing says what a good answer is.
+        UserError: Nothing says what a good answer is, or the model has fewer layers than are to be trained.
     """
     config = filling.config
     objective, tuning = config.method.objective, config.method.tuning
     about = OBJECTIVES[objective]
     if tuning == "freeze":
         filling.fill("freeze_trainable_layers", lambda: _layers(layers))
+        _require_layers(filling.config.method.freeze_trainable_layers or 0, layers)
     if objective not in ("sft", "cpt") and about.losses:
         usual = about.losses[0]
         filling.fill("loss_type", lambda: Choice(usual, f"The usual loss of {objective}.", about.losses[1:]))
@@ -42,56 +37,16 @@ def before_batch(filling: Filling, layers: int | None, seen: Seen | None) -> Non
         filling.fill("undesirable_weight", lambda: choose_weight(share, False))
     if about.form is PromptOnly:
         filling.fill("reward_funcs", lambda: _rewards(config, seen))
-        filling.fill("max_completion_length", lambda: _answer_length(filling.config))
-        filling.fill("num_generations", lambda: _generations(filling.config))
 
 
-def batch(
-    config: RunConfig, choose: Callable[[int], Choice[int]], wanted: int, rows: int = PROMPTS_A_STEP
-) -> Choice[int]:
-    """Rows at once.
-
-    Args:
-        config: The run so far.
-        choose: The largest batch of rows that fits, up to a limit.
-        wanted: Rows a step should have on one card.
-        rows: To learn from.
-    """
-    form = OBJECTIVES[config.method.objective].form
-    if form is Labelled:
-        texts = choose(max(2, wanted))
-        if texts.value < 2 and config.method.loss_type != "apo_zero_unpaired":
-            return Choice(2, "kto compares each answer with another one of its batch, so 2 is the least.")
-        return texts
-    if form is not PromptOnly:
-        return choose(wanted)
-    made = config.generation.num_generations or 1
-    texts = choose(made * min(PROMPTS_A_STEP, rows))
-    value = texts.value // made * made or next(n for n in range(texts.value, 0, -1) if made % n == 0)
-    prompts = value // made
-    holds = (
-        f"all answers to {prompts} {'prompt' if prompts == 1 else 'prompts'}"
-        if prompts
-        else "a part of the answers"
-    )
-    return Choice(value, f"{texts.reason} It holds {holds}, {made} to each.")
-
-
-def eval_batch(config: RunConfig, batch: int) -> Choice[int]:
-    """Rows at once in evaluation."""
-    if OBJECTIVES[config.method.objective].form is PromptOnly:
-        value = max(2, batch - batch % 2)
-        return Choice(value, f"{value} answers at once; at least two are made to each prompt.")
-    return Choice(batch, f"{batch}, the same as in training, so evaluation needs no more memory.")
-
-
-def accumulation(at_once: int, generations: int, rows: int = PROMPTS_A_STEP) -> Choice[int]:
-    """As many batches as hold all answers to a few prompts, no more than there are."""
-    steps = max(1, round(min(PROMPTS_A_STEP, rows) * generations / at_once))
-    while steps * at_once % generations:
-        steps += 1
-    total = steps * at_once
-    return Choice(steps, f"{total} answers a step, {generations} to each of {total // generations} prompts.")
+def _require_layers(trained: int, layers: int | None) -> None:
+    """Before anything is downloaded; the trainer looks again at the model itself."""
+    if layers is not None and trained > layers:
+        raise UserError(
+            f"The model has {layers} layers, and {trained} of them are to be trained.",
+            "freeze_trainable_layers",
+            f"Choose at most {layers}, or --tuning full.",
+        )
 
 
 def epochs(config: RunConfig, rows: int) -> Choice[float] | None:
@@ -150,29 +105,3 @@ def _rewards(config: RunConfig, seen: Seen | None) -> Choice[list[str]]:
             "compare with a column answer in the data.",
         )
     return choice
-
-
-def _answer_length(config: RunConfig) -> Choice[int]:
-    length = config.training.max_length or ORDINARY_LENGTH
-    value = max(1, min(LONGEST_ANSWER, length // 2))
-    return Choice(
-        value,
-        f"{value:,} of the {length:,} tokens of max_length; making answers takes most of the time.",
-        (2 * value,),
-    )
-
-
-def _generations(config: RunConfig) -> Choice[int]:
-    usual = 8 if config.method.objective == "grpo" else 4
-    size, accumulated = (
-        config.training.per_device_train_batch_size,
-        config.training.gradient_accumulation_steps,
-    )
-    if size is None or accumulated is None:
-        return Choice(usual, f"{usual} answers to each prompt tell well what is better.", (4, 16))
-    total = size * accumulated * (config.training.num_processes or 1)
-    fitting: list[Any] = [number for number in range(2, min(total, 16) + 1) if total % number == 0]
-    if not fitting:
-        return Choice(2, "The least that can be compared.")
-    value = min(fitting, key=lambda number: abs(number - usual))
-    return Choice(value, f"{value} answers to each prompt, which divides the {total} of a step.")

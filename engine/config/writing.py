@@ -54,9 +54,12 @@ def scalar(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(scalar(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {scalar(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{scalar(str(key))}: {scalar(item)}" for key, item in value.items()) + "}"
     if isinstance(value, str):
-        return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=2**20).strip()
+        harmless = (
+            printable(value, len(value)) == value
+        )  # else escaped: a run.yaml is shown in terminals, too
+        return yaml.safe_dump(value, default_style='"', allow_unicode=harmless, width=2**20).strip()
     return json.dumps(value)
 
 

@@ -132,7 +132,8 @@ def describe_dtypes(model: Any) -> dict[str, dict[str, int]]:
     for parameter in model.parameters():
         group = found["trained" if parameter.requires_grad else "frozen"]
         name = str(parameter.dtype).removeprefix("torch.")
-        group[name] = group.get(name, 0) + parameter.numel()
+        packed = getattr(parameter, "quant_state", None)  # of bitsandbytes: two weights in each byte
+        group[name] = group.get(name, 0) + (parameter.numel() if packed is None else packed.shape.numel())
     return found
 
 

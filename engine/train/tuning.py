@@ -104,7 +104,14 @@ def freeze(model: Any, num_layers: int, new_rows: dict[str, list[int]] | None = 
     for parameter_name, parameter in model.named_parameters():
         kept = any(parameter_name.startswith(f"{module}.") for module in trained)
         parameter.requires_grad_(kept and parameter.is_floating_point())
+    # Gradient checkpointing lets the embeddings' output want gradients, for adapters in every layer. Here that would have frozen
+    # layers below the trained ones keep their inputs, run twice and be gone back through, for nothing.
+    model.enable_input_require_grads = _nothing
     return trained
+
+
+def _nothing() -> None:
+    """What is below the trained layers needs no gradients."""
 
 
 def _layers(model: Any) -> tuple[str, Any]:

@@ -11,6 +11,8 @@ import torch
 from engine.config.draft import DEMO_RECIPE
 from engine.config.loading import load
 from engine.config.schema import RunConfig
+from engine.config.writing import to_yaml
+from engine.errors import UserError
 from engine.run import changes
 from engine.run.changes import Change
 from engine.run.layout import RunDir, create
@@ -18,6 +20,8 @@ from engine.train.heal.changed import honoured, with_settings
 from engine.train.heal.ladder import lighter
 from engine.train.heal.out_of_memory import doing, is_out_of_memory
 from engine.train.heal.probe import Measured, larger
+from engine.train.heal.recover import healing
+from engine.train.recorder import Recorder
 
 
 def config(**settings: Any) -> RunConfig:
@@ -116,6 +120,42 @@ def test_what_was_going_on_is_read_from_the_way_the_error_came() -> None:
 @pytest.fixture
 def run() -> RunDir:
     return create("r")
+
+
+def evaluate() -> None:
+    raise MemoryError
+
+
+def train() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("phase", "ends", "what", "fix"),
+    [
+        ("tokenizing", train, "main memory (RAM) ran out before training", "#10000"),
+        ("loading model", train, "while loading: the model itself", "load_in_4bit: true, a smaller model"),
+        (
+            "training",
+            evaluate,
+            "while evaluating at the first step",
+            "load_in_4bit: true, a smaller max_length",
+        ),
+        ("training", train, "at the first step, and", "load_in_4bit: true, gradient_checkpointing: true"),
+    ],
+)
+def test_at_the_end_of_the_ladder_only_what_would_help_is_advised(
+    run: RunDir, phase: str, ends: Any, what: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.train.heal.recover.lighter", lambda *_: None)
+    run.config.write_text(to_yaml(config(per_device_eval_batch_size=1)))
+    recorder = Recorder(run)
+    recorder.phase(phase, "")
+    with pytest.raises(UserError) as caught, healing(run, recorder):
+        ends()
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+    recorder.close()
 
 
 def halved(batch: int, accumulation: int = 1) -> Change:

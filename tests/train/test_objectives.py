@@ -10,6 +10,7 @@ import pytest
 from engine.config.draft import DEMO_MODEL, DEMO_RECIPE, prepare
 from engine.config.loading import load
 from engine.errors import UserError
+from engine.train import tuning
 from engine.train.model import describe_dtypes, load_model, require_stated
 from engine.train.objectives import core, load_objective
 from engine.train.tokens import IGNORED, prepare_tokenizer
@@ -124,12 +125,21 @@ TALK = [
 
 
 def test_the_last_layers_alone_are_trained(tokenizer: Any, tmp_path: Path) -> None:
-    trainer = built("sft-freeze", TALK, tokenizer, tmp_path)
+    one_step = {"max_steps": 1, "per_device_train_batch_size": 4, "gradient_checkpointing": True}
+    trainer = built("sft-freeze", TALK, tokenizer, tmp_path, **one_step)
     trained = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
     assert {name.split(".")[2] for name in trained if ".layers." in name} == {"2", "3"}
     assert {name for name in trained if ".layers." not in name} == {"model.norm.weight"}
+    runs: list[int] = []
+    for index, layer in enumerate(trainer.model.model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: runs.append(index))
+    trainer.train()
+    # Checkpointing runs the trained layers a second time; nothing goes back through those below.
+    assert [runs.count(index) for index in range(4)] == [1, 1, 2, 2]
     with pytest.raises(UserError, match="has 4 layers"):
-        built("sft-freeze", TALK, tokenizer, tmp_path, freeze_trainable_layers=5)
+        settings("sft-freeze", freeze_trainable_layers=5)  # before anything is loaded
+    with pytest.raises(UserError, match="has 4 layers"):
+        tuning.freeze(trainer.model, 5)
 
 
 def test_lora_plus_teaches_the_second_matrix_faster(tokenizer: Any, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +124,50 @@ def sleeping(completions: list[str], **columns: Any) -> list[float]:
     return [0.0] * len(completions)
 
 
-def test_the_answer_that_breaks_a_function_is_named() -> None:
+def patient(completions: list[str], **columns: Any) -> list[float]:
+    for text in completions:
+        try:
+            time.sleep(30 if text == "endless" else 0)
+        except:  # noqa: E722 - as people write it
+            continue
+    return [0.0] * len(completions)
+
+
+def one_by_one(completions: list[str], **columns: Any) -> Iterator[float]:
+    for text in completions:
+        yield 1 / len(text)
+
+
+def leaving(completions: list[str], **columns: Any) -> list[float]:
+    return [1.0 if text else sys.exit(0) for text in completions]
+
+
+def leaving_out(completions: list[str], **columns: Any) -> list[float]:
+    return [1.0 for text in completions if text]
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (breaking, "ZeroDivisionError"),
+        (one_by_one, "ZeroDivisionError"),
+        (leaving, "tried to end the whole program"),
+        (leaving_out, "returned 3 numbers for 4 answers"),
+    ],
+)
+def test_the_answer_that_breaks_a_function_is_named(function: Any, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        Guarded("mine", breaking, 5)(["fine", "good", "", "well"], prompts=[""] * 4)
-    assert "ZeroDivisionError" in caught.value.what
-    assert "test_rewards.py, line" in caught.value.where
+        Guarded("mine", function, 5)(["fine", "good", "", "well"], prompts=[""] * 4)
+    assert words in caught.value.what
+    assert ("test_rewards.py, line" in caught.value.where) == (function is not leaving_out)
     assert caught.value.where.endswith("on the answer: ''")
 
 
-def test_a_function_that_takes_too_long_is_stopped_with_the_answer_it_hung_on() -> None:
+@pytest.mark.parametrize("function", [sleeping, patient])
+def test_a_function_that_takes_too_long_is_stopped_with_the_answer_it_hung_on(function: Any) -> None:
     started = time.monotonic()
     with pytest.raises(UserError) as caught:
-        Guarded("mine", sleeping, 0.3)(["fine", "endless"], prompts=["", ""])
+        Guarded("mine", function, 0.3)(["fine", "endless"], prompts=["", ""])
     assert time.monotonic() - started < 3
     assert "took longer than 0.3 s on one answer" in caught.value.what
     assert "'endless'" in caught.value.where
@@ -184,7 +218,7 @@ def test_examples_are_scored_before_the_run() -> None:
 def test_examples_name_what_breaks(tmp_path: Path) -> None:
     own_file(
         tmp_path,
-        "def reward(completions, **columns):\n    print('hello')\n    return [1 / len(c) for c in completions]",
+        "def reward(completions, **columns):\n    import os; print('hello'); os.system('echo hello')\n    return [1 / len(c) for c in completions]",
     )
     overrides = {
         "reward_funcs": "null",

@@ -101,7 +101,7 @@ def test_a_model_that_has_the_tokens_is_left_as_it_is() -> None:
 
 
 def test_the_trainer_refuses_what_never_stops(tmp_path: Path) -> None:
-    from engine.train.job import report_tokens
+    from engine.train.what_is_learnt import report_tokens
 
     class Silent:
         def emit(self, *args: object, **fields: object) -> None: ...

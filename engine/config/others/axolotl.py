@@ -15,7 +15,7 @@ from engine.config.others.material import (
     reward_names,
     tools_as_text,
 )
-from engine.config.others.table import Pair, Written, pairs, relevant_keys
+from engine.config.others.table import GRPO, Pair, Written, pairs, relevant_keys
 from engine.display import printable
 from engine.errors import UserError
 
@@ -61,11 +61,6 @@ OWN: dict[str, tuple[Pair, ...]] = {
     "orpo": (Pair("beta", "orpo_alpha"),),
     "reward": pairs("center_rewards_coefficient"),
 }
-ONLINE = pairs(
-    "beta", "num_generations", "max_completion_length", "temperature", "top_p", "num_iterations", "epsilon", "scale_rewards",
-    "loss_type", "mask_truncated_completions", "reward_weights",
-)  # fmt: skip
-"""Keys of the section ``trl``."""
 
 
 def write(job: Written) -> str:
@@ -186,8 +181,8 @@ def _objective(job: Written) -> None:
         if config.method.loss_type == "dft":
             job.left_out("loss_type", "Axolotl has no such loss; the usual one is used.")
     elif objective == "grpo":
-        section: dict[str, Any] = {}
-        for pair in ONLINE:
+        section: dict[str, Any] = {}  # Axolotl hands its section trl on
+        for pair in GRPO:
             job.covered.add(pair.ours)
             if (value := job.get(pair.ours)) is not None:
                 section[pair.theirs] = value

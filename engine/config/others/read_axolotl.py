@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.config.others.axolotl import ONLINE, OWN, TABLE, TITLE
+from engine.config.others.axolotl import OWN, TABLE, TITLE
 from engine.config.others.common import MIN_RATE, packing_back, report_back
 from engine.config.others.llamafactory import named
 from engine.config.others.reading import Reading
+from engine.config.others.table import GRPO
 from engine.display import printable
 
 DEFAULTS = {
@@ -83,6 +84,8 @@ def _rest_of_table(reading: Reading, objective: str) -> None:
             reading.leave(
                 "cosine_min_lr_ratio", least, f"finetui's cosine_with_min_lr ends at {MIN_RATE} of the rate"
             )
+    elif least is not None:
+        reading.leave("cosine_min_lr_ratio", least, "only the rule cosine has it")
     reading.take("lr_scheduler_type", rule, "lr_scheduler")
     reports = [name for name in ("wandb", "tensorboard", "trackio") if reading.pop(f"use_{name}", False)]
     if tree.get("wandb_project") and "wandb" not in reports:
@@ -102,7 +105,7 @@ def _rest_of_table(reading: Reading, objective: str) -> None:
         )
     section = reading.pop("trl", None)
     if isinstance(section, dict) and section:
-        known = {pair.theirs: pair.ours for pair in ONLINE}
+        known = {pair.theirs: pair.ours for pair in GRPO}
         for theirs, value in section.items():
             if theirs in known:
                 reading.take(known[theirs], value, f"trl.{theirs}")

@@ -49,6 +49,13 @@ HUGGING_FACE = pairs(
 )  # fmt: skip
 """Keys of transformers' TrainingArguments that run.yaml has under the same name."""
 
+RLOO = pairs(
+    "beta", "num_generations", "max_completion_length", "temperature", "top_p", "num_iterations", "epsilon",
+    "mask_truncated_completions", "reward_weights",
+)  # fmt: skip
+GRPO = (*RLOO, *pairs("loss_type", "scale_rewards"))
+"""Keys of TRL's RLOOConfig and GRPOConfig, which other tools pass on; run.yaml has them under the same name."""
+
 NOWHERE = {
     "allow_bad_template": "the check of the template before the start",
     "sample_prompts": "answers to your own questions before, while and after it trains",

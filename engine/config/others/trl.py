@@ -21,7 +21,7 @@ from engine.config.others.material import (
     reward_names,
     tools_as_text,
 )
-from engine.config.others.table import HUGGING_FACE, Pair, Written, pairs, relevant_keys
+from engine.config.others.table import GRPO, HUGGING_FACE, RLOO, Pair, Written, pairs, relevant_keys
 from engine.errors import UserError
 
 TITLE, VERSION, FILE = "TRL", "1.16.0", "trl.yaml"
@@ -66,18 +66,20 @@ OWN: dict[str, tuple[Pair, ...]] = {
         Pair("loss_type", "loss_type", listed, single),
     ),
     "kto": pairs(
-        "beta", "loss_type", "desirable_weight", "undesirable_weight", "precompute_ref_log_probs", "max_length"
+        "beta",
+        "loss_type",
+        "desirable_weight",
+        "undesirable_weight",
+        "precompute_ref_log_probs",
+        "max_length",
     ),
     "reward": (
         Pair("center_rewards_coefficient", "center_rewards_coefficient", lambda value: value or None),
         *pairs("max_length"),
     ),
-    "rloo": pairs(
-        "beta", "num_generations", "max_completion_length", "temperature", "top_p", "num_iterations", "epsilon",
-        "mask_truncated_completions", "reward_weights",
-    ),
-}  # fmt: skip
-OWN["grpo"] = (*OWN["rloo"], *pairs("loss_type", "scale_rewards"))
+    "rloo": RLOO,
+    "grpo": GRPO,
+}
 
 
 def write(job: Written) -> str:

@@ -15,7 +15,7 @@ from engine.config.others.material import (
     reward_files,
     reward_names,
 )
-from engine.config.others.table import HUGGING_FACE, Pair, Written, pairs, relevant_keys
+from engine.config.others.table import GRPO, HUGGING_FACE, RLOO, Pair, Written, pairs, relevant_keys
 from engine.display import printable
 from engine.errors import UserError
 
@@ -45,12 +45,9 @@ OWN: dict[str, tuple[Pair, ...]] = {
     "dpo": (*pairs("beta", "label_smoothing"), Pair("loss_type", "loss_type", lambda value: [value])),
     "kto": pairs("beta", "loss_type", "desirable_weight", "undesirable_weight"),
     "orpo": pairs("beta"),
-    "rloo": pairs(
-        "beta", "num_generations", "max_completion_length", "temperature", "top_p", "num_iterations", "epsilon",
-        "mask_truncated_completions", "reward_weights",
-    ),
-}  # fmt: skip
-OWN["grpo"] = (*OWN["rloo"], *pairs("loss_type", "scale_rewards"))
+    "rloo": RLOO,
+    "grpo": GRPO,
+}
 
 
 def write(job: Written) -> str:

@@ -20,12 +20,18 @@ from engine.train.heal.changed import honoured, value_of
 from engine.train.heal.curves import Broken, LossBroken
 from engine.train.heal.disk import is_full
 from engine.train.heal.ladder import lighter
-from engine.train.heal.out_of_memory import doing, is_out_of_memory
+from engine.train.heal.out_of_memory import Doing, doing, is_out_of_memory
 from engine.train.recorder import Recorder
 
 MAX_RESTORES = 3  # times the loss may break before finetui gives up
 MAX_FRESH_STARTS = 2  # without a change of settings
 LESS = 4.0  # the learning rate is divided by this when the loss broke
+BEFORE_THE_MODEL = (
+    "loading data",
+    "downloading",
+    "loading tokenizer",
+    "tokenizing",
+)  # a smaller batch helps none of these
 OTHERS = 3.0  # seconds in which another process may say why this one's partner vanished
 
 
@@ -63,28 +69,39 @@ def healing(run: RunDir, recorder: Recorder) -> Iterator[None]:
 
 
 def _after_out_of_memory(run: RunDir, recorder: Recorder, error: Exception) -> None:
+    if recorder.phase_name in BEFORE_THE_MODEL:
+        raise UserError(
+            "The main memory (RAM) ran out before training began.",
+            f"while {recorder.phase_name}",
+            f"Close other programs, then: finetui resume {run.name}   Or take fewer rows in a new run: #10000 behind a dataset "
+            "draws so many.",
+        ) from error
     config = honoured(run, load(run.config))
     what, step = doing(error), last_step(run)
+    if recorder.phase_name == "loading model":
+        what = "loading"
     when = f"after step {step}" if step else "at the first step"
+    evaluating = what == "evaluating"
+    when = f"while evaluating {when}" if evaluating else when
+    ways_out = _ways_out(run, config, what)
     if not config.healing.heal:
-        raise UserError(f"Out of memory {when}.", what_is_asked(config), _help(run, config)) from error
-    if what == "loading" or recorder.phase_name == "loading model":
+        raise UserError(f"Out of memory {when}.", what_is_asked(config), ways_out) from error
+    if what == "loading":
         raise UserError(
             "Out of memory while loading: the model itself does not fit.",
             config.model.model_name_or_path,
-            _help(run, config),
+            ways_out,
         ) from error
     if what == "saving" or recorder.phase_name == "saving":
         _fresh(run, recorder, Change("out of memory", "Out of memory while saving.", this_attempt(run), step))
-    rung = lighter(config, what == "evaluating")
+    rung = lighter(config, evaluating)
     if rung is None:
         raise UserError(
             f"Out of memory {when}, and finetui has nothing left to make smaller.",
             what_is_asked(config),
-            _help(run, config),
+            ways_out,
         ) from error
-    during = f"while evaluating {when}" if what == "evaluating" else when
-    words = f"Out of memory {during}. From here on {rung.words}."
+    words = f"Out of memory {when}. From here on {rung.words}."
     _ask(run, Change("out of memory", words, this_attempt(run), step, rung.before, rung.after), error)
 
 
@@ -199,17 +216,19 @@ def what_is_asked(config: RunConfig) -> str:
     return ", ".join(f"{changes.WORDS[key]} {changes.shown(value_of(config, key))}" for key in keys)
 
 
-def _help(run: RunDir, config: RunConfig) -> str:
+def _ways_out(run: RunDir, config: RunConfig, what: Doing) -> str:
     ways = []
     if config.method.tuning == "lora" and not config.model.load_in_4bit:
         ways.append("load_in_4bit: true")
     if config.method.tuning != "lora":
         ways.append("tuning: lora (in a new run)")
-    if "8bit" not in (config.training.optim or "") and config.method.tuning != "lora":
+    if "8bit" not in (config.training.optim or "") and config.method.tuning != "lora" and what != "loading":
         ways.append("optim: adamw_8bit (in a new run)")
-    if not config.training.gradient_checkpointing:
+    # Evaluation recomputes nothing, and a model that is not even loaded has no rows yet.
+    if not config.training.gradient_checkpointing and what == "training":
         ways.append("gradient_checkpointing: true")
-    ways.append(f"a smaller max_length than {value_of(config, 'max_length'):,}")
+    if what != "loading":
+        ways.append(f"a smaller max_length than {value_of(config, 'max_length'):,}")
     ways.append("a smaller model or a larger card (in a new run)")
     return f"What would help: {', '.join(ways)}. Change it in {run.config}, then: finetui resume {run.name}"
 

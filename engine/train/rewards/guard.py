@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,13 @@ COLUMNS = "columns"  # the one column of a prepared dataset that holds all other
 
 class _TooSlow(BaseException):
     """Not an Exception, so that a function's own `except Exception` cannot swallow it."""
+
+
+_FAILURES = (
+    Exception,
+    SystemExit,
+    _TooSlow,
+)  # a function that calls exit() must not end the run without a word
 
 
 class Guarded:
@@ -61,10 +68,10 @@ class Guarded:
         started = time.monotonic()
         try:
             with _time_limit(self._limit):
-                scores = self._function(completions=list(completions), **columns)
-        except (Exception, _TooSlow) as error:
+                listed = self._scores(list(completions), columns)
+        except _FAILURES as error:
             raise self._failed(error, completions, columns) from error
-        checked = self._checked(scores, completions)
+        checked = self._checked(listed, completions, columns)
         seconds = time.monotonic() - started
         if not self._told and seconds > SLOW * self._limit:
             self._told = True
@@ -75,8 +82,21 @@ class Guarded:
             )
         return checked
 
+    def _scores(self, completions: list[str], columns: dict[str, Any]) -> list[Any]:
+        """What the function gives, as a list: a generator does its work only when it is read.
+
+        Raises:
+            UserError: It gives something that cannot be read one by one.
+        """
+        scores = self._function(completions=completions, **columns)
+        if not isinstance(scores, Iterable):
+            raise self._unusable(f"returned {printable(scores, 60)}, not a list of numbers", "")
+        return list(scores)
+
     def _failed(self, error: BaseException, completions: Sequence[str], columns: dict[str, Any]) -> UserError:
         """The error with the first answer that causes it alone."""
+        if isinstance(error, UserError):
+            return error
         breaking, alone = self._culprit(completions, columns)
         error = alone or error
         if isinstance(error, _TooSlow):
@@ -88,6 +108,8 @@ class Guarded:
             kind = type(error).__name__
             what = f"The reward function {self.__name__} failed: {kind}: {printable(error, 200)}."
             fix = "Mend the function. A run that has begun goes on with finetui resume."
+            if isinstance(error, SystemExit):
+                what = f"The reward function {self.__name__} tried to end the whole program (exit)."
         text = completions[breaking] if breaking is not None else max(completions, key=len, default="")
         return UserError(what, f"{_place(error)}on the answer: {printable(text, SHOWN)!r}", fix)
 
@@ -104,18 +126,20 @@ class Guarded:
             }
             try:
                 with _time_limit(each):
-                    self._function(completions=[text], **one)
-            except (Exception, _TooSlow) as error:
+                    alone = self._scores([text], one)
+            except _FAILURES as error:
                 return index, error
+            if len(alone) != 1:
+                return index, None
         return None, None
 
-    def _checked(self, scores: Any, completions: Sequence[str]) -> list[float | None]:
-        try:
-            listed = list(scores)
-        except TypeError:
-            raise self._unusable(f"returned {printable(scores, 60)}, not a list of numbers", "") from None
+    def _checked(
+        self, listed: list[Any], completions: Sequence[str], columns: dict[str, Any]
+    ) -> list[float | None]:
         if len(listed) != len(completions):
-            raise self._unusable(f"returned {len(listed)} numbers for {len(completions)} answers", "")
+            breaking, _ = self._culprit(completions, columns)
+            where = "" if breaking is None else f"on the answer: {printable(completions[breaking], SHOWN)!r}"
+            raise self._unusable(f"returned {len(listed)} numbers for {len(completions)} answers", where)
         checked: list[float | None] = []
         for score, text in zip(listed, completions, strict=True):
             try:
@@ -159,7 +183,7 @@ def _place(error: BaseException) -> str:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt what runs longer; only in the main thread of a process, where signals arrive."""
+    """Interrupt what runs longer, again and again if it does not stop; only in the main thread, where signals arrive."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -168,9 +192,12 @@ def _time_limit(seconds: float) -> Iterator[None]:
         raise _TooSlow
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    deadline = time.monotonic() + seconds
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
+        if time.monotonic() > deadline:
+            raise _TooSlow  # a bare `except:` of the function swallowed the interruption
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

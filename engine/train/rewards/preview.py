@@ -5,8 +5,8 @@ It reads the configuration as JSON and writes the scores as JSON; nothing else g
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import sys
 from itertools import islice
 from typing import Any
@@ -73,14 +73,14 @@ def preview(config: RunConfig) -> dict[str, Any]:
 def main() -> int:
     """Read, score, write; 2 for what the user can put right."""
     config = RunConfig.model_validate_json(sys.stdin.read())
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            told = preview(config)
-    except UserError as error:
-        print(json.dumps({"what": error.what, "where": error.where, "fix": error.fix}))
-        return 2
-    print(json.dumps(told, default=str))
-    return 0
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
+        os.dup2(2, 1)  # what the functions print, or programs that they start
+        try:
+            told, code = preview(config), 0
+        except UserError as error:
+            told, code = {"what": error.what, "where": error.where, "fix": error.fix}, 2
+        answer.write(json.dumps(told, default=str))
+    return code
 
 
 if __name__ == "__main__":
