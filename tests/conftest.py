@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+_looked_at = 0  # modules at the last tidying
+
+
+def pytest_runtest_setup() -> None:
+    """What big libraries made while they loaded stays for good; each later collection would look at it for half a second."""
+    global _looked_at
+    if len(sys.modules) > _looked_at + 500:
+        gc.collect()
+        gc.freeze()
+        _looked_at = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)

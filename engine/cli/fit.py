@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.main import Parser, Screen
+from engine.config.draft import seen_in
 from engine.config.loading import load
 from engine.config.resolve import Facts, Resolved, resolve
-from engine.config.schema import ORDINARY_LENGTH, RunConfig
+from engine.config.schema import RunConfig
 from engine.display import gib, printable
 from engine.fit.budget import Budget, budget_of
 from engine.fit.cards import Card
@@ -274,11 +275,14 @@ def _complete(
     """The run as it would start on these cards: open values are chosen as ``finetui train`` chooses them."""
     least = min(targets, key=lambda target: target.free)
     facts = Facts(
-        num_rows=len(rows.train) or None,
+        num_rows=_total(config, rows),
         params_b=architecture.params / 1e9,
         gpu_name=least.name,
         compute_capability=least.card.compute_capability if least.card else None,
         place=Place(architecture, least.free, least.card, len(targets), rows.longest, rows.counted),
+        layers=architecture.layers,
+        tokens_per_row=_mean(config, rows),
+        seen=seen_in(config) if rows.train else None,
     )
     return resolve(config, facts)
 
@@ -302,19 +306,29 @@ def _budget(
     card = targets[0].card
     name = card.name if card else targets[0].name
     gpu = Gpu(0, "", name, compute_capability=card.compute_capability if card else None)
-    limit = config.training.max_length or ORDINARY_LENGTH
-    cut = [min(length, limit) for length in rows.train]
-    mean = sum(cut) / len(cut) if cut else None
     return budget_of(
         config,
         architecture,
         setup,
         None,
         gpu,
-        rows=len(cut) or None,
-        tokens_per_row=mean,
+        rows=_total(config, rows),
+        tokens_per_row=_mean(config, rows),
         price_per_hour=price,
     )
+
+
+def _total(config: RunConfig, rows: RowLengths) -> int | None:
+    """Usable rows before any are held out; None where they are not known."""
+    held_out = 0 if config.data.eval_specs() else len(rows.evaluation)
+    return len(rows.train) + held_out or None
+
+
+def _mean(config: RunConfig, rows: RowLengths) -> float | None:
+    """Tokens of an ordinary row as it is cut; None where the rows are not known."""
+    limit = config.training.max_length or rows.longest or 1
+    cut = [min(length, limit) for length in rows.train]
+    return sum(cut) / len(cut) if cut else None
 
 
 def _print_advice(advice: Advice | None, simulated: bool) -> None:

@@ -111,9 +111,11 @@ def _checkpointed(
     plan: Plan, static: Static, base: Parts, casts: Parts, gradients: int, accumulating: bool
 ) -> tuple[Parts, Parts]:
     hidden, tokens = plan.architecture.hidden, plan.setup.tokens
-    layers = plan.architecture.layers
-    first = tokens * hidden * embedded_element(plan)
+    learning = [shape for shape in plan.shapes if plan.learns(shape)]
+    layers = sum(shape.count for shape in learning)
     inner = tokens * hidden * plan.stream
+    # Frozen layers below the trained ones are no part of autograd's graph: nothing of them is kept or recomputed.
+    first = tokens * hidden * embedded_element(plan) if layers == plan.architecture.layers else inner
     kept = first + (layers - 1) * inner
     if plan.setup.offload_checkpoints:
         kept = 0
@@ -127,7 +129,7 @@ def _checkpointed(
     heaviest: Parts = {}
     behind = 0  # layers that were already worked on
     gathered = top_gradients
-    for shape in reversed(plan.shapes):
+    for shape in reversed(learning):
         element = plan.stream if shape is not plan.shapes[0] or shape.count > 1 else embedded_element(plan)
         tape = Tape(dict(base))
         maker = Maker(tape, plan, accumulating)

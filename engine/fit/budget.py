@@ -121,10 +121,9 @@ class Budget:
             )
         money = self.money
         if money is not None:
-            yield (
-                f"Money: about {_money(money.middle)} ({_money(money.low)} to {_money(money.high)}) "
-                f"at ${self.price_per_hour:,.2f} an hour, estimated"
-            )
+            spans = f"about {_money(money.middle)} ({_money(money.low)} to {_money(money.high)})"
+            amount = spans if money.high >= _CENT else _money(money.high)
+            yield f"Money: {amount} at ${self.price_per_hour:,.2f} an hour, estimated"
         for need in self.mounts:
             if need.parts:
                 yield _disk_words(need)

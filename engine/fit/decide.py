@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 from engine.choice import Choice
@@ -143,10 +144,11 @@ def explain(prediction: Prediction, free: int) -> str:
     """One sentence with the numbers and the phase that decides."""
     smi, phase = prediction.smi, prediction.binding
     largest = max(phase.parts, key=lambda part: part.bytes)
+    name = "work space" if largest.name == "temporary" else largest.name
     answer = {"fits": "It fits", "tight": "It is tight", "no": "It does not fit"}[verdict(prediction, free)]
     return (
         f"{answer}: {gib(smi.p50)} expected, at most {gib(smi.p95)} in 19 of 20 runs, {gib(free)} free. "
-        f"The most is needed in {MEANING[phase.name]}; the largest part is {largest.name} ({gib(largest.bytes)})."
+        f"The most is needed in {MEANING[phase.name]}; the largest part is {name} ({gib(largest.bytes)})."
     )
 
 
@@ -221,30 +223,40 @@ def longest_below(p95: Callable[[int], int], free: int, limit: int) -> int:
 
 
 def largest_batch(
-    architecture: Architecture, setup: TrainSetup, free: int, card: Card | None = None, limit: int = 16
+    architecture: Architecture,
+    at: Callable[[int], TrainSetup],
+    free: int,
+    card: Card | None = None,
+    limit: int = 16,
 ) -> Choice[int]:
     """The per-device batch for this card: the largest power of two up to `limit` that fits with room to spare.
 
     To spare: without PyTorch having to give cached memory back, which stops the card each time.
+
+    Args:
+        architecture: The model.
+        at: The run with so many rows at once.
+        free: Bytes free on the card now.
+        card: The kind of card.
+        limit: Rows that a step has use for.
     """
-    best, most = 0, ""
+    sizes = [size for size in (1, 2, 4, 8, 16) if size <= max(1, limit)]
     roomy = None if card is None else replace(card, usable=1 << 50)
-    for batch in (size for size in (1, 2, 4, 8, 16) if size <= max(1, limit)):
-        texts = batch * setup.texts
-        attempt = replace(setup, batch=texts, eval_batch=texts if setup.eval_batch else 0)
-        prediction = predict(architecture, attempt, card=roomy)
-        if batch == 1 and verdict(prediction, free) != "fits":
-            prediction = need(architecture, attempt, free, card)
-        if verdict(prediction, free) != "fits":
-            break
-        best, most = batch, gib(prediction.smi.p95)
-    if not best:
-        return Choice(1, f"Not even one text of {setup.seq_len:,} tokens is sure to fit into {gib(free)}.")
-    return Choice(
-        best,
-        f"{best} at once need{'s' if best == 1 else ''} at most {most} of the {gib(free)} that are free.",
-        tuple(size for size in (best // 2, best * 2) if 1 <= size <= 16),
+    # The largest with room to spare; else the smallest that fits at all, as one row may need more than two: batches that
+    # are added up keep their gradients.
+    found = chain(
+        ((size, predict(architecture, at(size), card=roomy)) for size in reversed(sizes)),
+        ((size, need(architecture, at(size), free, card)) for size in sizes),
     )
+    for size, prediction in found:
+        if verdict(prediction, free) == "fits":
+            most = gib(prediction.smi.p95)
+            return Choice(
+                size,
+                f"{size} at once need{'s' if size == 1 else ''} at most {most} of the {gib(free)} that are free.",
+                tuple(other for other in (size // 2, size * 2) if 1 <= other <= 16),
+            )
+    return Choice(1, f"Not even one text of {at(1).seq_len:,} tokens is sure to fit into {gib(free)}.")
 
 
 def _shown(value: Any) -> str:

@@ -38,10 +38,9 @@ def large(events: Events) -> Events:
 
 def layer_piece(plan: Plan, shape: LayerShape, accumulating: bool = False) -> Piece:
     """Record a layer of this kind."""
-    checkpointed = plan.setup.gradient_checkpointing
+    learning = plan.learns(shape)
+    checkpointed = plan.setup.gradient_checkpointing and learning
     forward = forward_events(plan, shape) if checkpointed else []
-    # Frozen layers below the trained ones are part of autograd's graph only where their inputs were made to want gradients.
-    learning = checkpointed or shape.trained or plan.adapts
     tape = Tape(record=True)
     result = run_layer(Maker(tape, plan, accumulating), shape, _input(plan, tape, learning))
     split = len(tape.events)

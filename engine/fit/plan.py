@@ -89,6 +89,10 @@ class Plan:
         """Matrices beside the weights are trained, not the weights themselves."""
         return self.setup.tuning == "lora"
 
+    def learns(self, shape: LayerShape) -> bool:
+        """Gradients go through layers of this kind: those below the last layers, which alone are trained, see none."""
+        return shape.trained or self.adapts
+
     def of_layer(self, trained: bool) -> Plan:
         """The plan as the weights of one layer see it; all layers are alike unless only the last ones are trained."""
         if trained == self.full:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from engine.choice import Choice
 from engine.config.schema import ORDINARY_LENGTH
 from engine.display import gib
 from engine.fit.cards import Card
-from engine.fit.decide import Verdict, largest_batch, longest_that_fits, need, verdict
+from engine.fit.decide import Verdict, largest_batch, longest_below, need, verdict
 from engine.fit.families import EAGER_ONLY, NO_SDPA
 from engine.fit.types import Architecture, Prediction, TrainSetup
 
@@ -96,29 +97,34 @@ def choose_attention(architecture: Architecture | None) -> Choice[str]:
     return Choice("sdpa", "PyTorch's own attention: fast on every card, nothing to install.", ("eager",))
 
 
-def choose_max_length(setup: TrainSetup, place: Place) -> Choice[int]:
-    """The shortest of the usual lengths that holds every row, or what fits."""
-    # How many rows a step has is chosen later: mostly several, and where they share a line they need a mask.
-    setup = replace(setup, gradient_accumulation=max(2, setup.gradient_accumulation))
+def choose_max_length(at: Callable[[int], TrainSetup], place: Place) -> Choice[int]:
+    """The shortest of the usual lengths that holds every row, or what fits.
+
+    Args:
+        at: The run with a max_length of so many tokens.
+        place: Where it would go.
+    """
     limit = place.architecture.max_length or 1 << 20
     wanted = ORDINARY_LENGTH
     why = f"{ORDINARY_LENGTH:,} tokens hold an ordinary conversation"
     if place.longest_row is not None:
         wanted = SHORTEST_TEXT
-        while wanted < place.longest_row:
+        while wanted < place.longest_row + at(wanted).answer_length:
             wanted *= 2
         why = f"The longest row has {'' if place.counted else 'about '}{place.longest_row:,} tokens"
+        if made := at(wanted).answer_length:
+            why = f"{why}, and {made:,} are for an answer"
     if wanted > limit:
         wanted, why = limit, f"{why}, and the model was made for at most {limit:,}"
-    if place.verdict(replace(setup, seq_len=wanted)) == "fits":
+    if place.verdict(at(wanted)) == "fits":
         return Choice(wanted, f"{why}; {wanted:,} fit in memory.", _lengths(wanted, limit))
-    longest = longest_that_fits(place.architecture, setup, place.free, place.card)
+    longest = longest_below(lambda length: place.predict(at(length)).smi.p95, place.free, wanted)
     if longest >= SHORTEST_TEXT:
         longest = 1 << (longest.bit_length() - 1)
         return Choice(
-            min(longest, wanted),
+            longest,
             f"{why}, but no more than {longest:,} fit in {gib(place.free)}; what is beyond is cut off.",
-            _lengths(min(longest, wanted), limit),
+            _lengths(longest, limit),
         )
     return Choice(
         min(wanted, ORDINARY_LENGTH),
@@ -156,24 +162,21 @@ def choose_optimizer(setup: TrainSetup, place: Place) -> Choice[str]:
     )
 
 
-def choose_checkpointing(setup: TrainSetup, place: Place, wanted: int) -> Choice[bool]:
+def choose_checkpointing(at: Callable[[int], TrainSetup], place: Place, wanted: int) -> Choice[bool]:
     """Off where the texts a step needs fit without it, because it costs time.
 
     Args:
-        setup: The run so far.
+        at: The run so far with so many rows at once.
         place: Where it would go.
-        wanted: Texts one card should handle between two changes of the model.
+        wanted: Rows one card should handle between two changes of the model.
     """
-    batch = min(BATCH_WITHOUT_CHECKPOINTING, wanted) * setup.texts
-    attempt = replace(
-        setup, gradient_checkpointing=False, batch=batch, eval_batch=min(setup.eval_batch, batch)
-    )
+    attempt = replace(at(min(BATCH_WITHOUT_CHECKPOINTING, wanted)), gradient_checkpointing=False)
     prediction = place.predict(attempt)
-    need, room = gib(prediction.smi.p95), gib(place.free)
+    batch, need, room = attempt.batch, gib(prediction.smi.p95), gib(place.free)
     if verdict(prediction, place.free) == "fits":
         return Choice(
             False,
-            f"{batch} texts at once fit without it (at most {need} of {room}), which is 20 to 30 % faster.",
+            f"{batch} {'text fits' if batch == 1 else 'texts at once fit'} without it (at most {need} of {room}), which is 20 to 30 % faster.",
             (True,),
         )
     return Choice(
@@ -183,9 +186,9 @@ def choose_checkpointing(setup: TrainSetup, place: Place, wanted: int) -> Choice
     )
 
 
-def choose_batch(setup: TrainSetup, place: Place, wanted: int) -> Choice[int]:
-    """As many texts at once as fit, up to what a step needs."""
-    return largest_batch(place.architecture, setup, place.free, place.card, limit=wanted)
+def choose_batch(at: Callable[[int], TrainSetup], place: Place, wanted: int) -> Choice[int]:
+    """As many rows at once as fit, up to what a step needs; `at` is the run with so many."""
+    return largest_batch(place.architecture, at, place.free, place.card, limit=wanted)
 
 
 def choose_num_processes(setup: TrainSetup, place: Place, rows: int | None) -> Choice[int]:

@@ -292,10 +292,14 @@ def _forward(
         kept.append({})
         player.play(piece.forward if _played(piece, index) else piece.between, kept[-1])
         return
-    run.int8_inputs.append([player.take(size) for size in int8_kept(run.plan, piece.shape)])
-    if _played(piece, index):
+    learns = run.plan.learns(piece.shape)
+    if learns:
+        run.int8_inputs.append([player.take(size) for size in int8_kept(run.plan, piece.shape)])
+    if _played(piece, index) or not learns:
         held: dict[int, Block] = {}
         player.play(piece.forward, held)
+        if not learns:  # frozen below the trained ones: the input goes when the result is there
+            player.give(checkpoints.pop())
         checkpoints += list(held.values()) or [None]
         return
     size = run.plan.setup.tokens * run.plan.architecture.hidden * run.plan.stream
@@ -315,6 +319,8 @@ def _backward(
 ) -> None:
     plan, static, player = run.plan, run.static, run.player
     checkpointed = plan.setup.gradient_checkpointing
+    if checkpointed and not plan.learns(piece.shape):
+        return
     held = {} if checkpointed else kept.pop()
     leaks = plan.sharded and plan.adapts and plan.profile.fsdp_frozen_hooks
     shard = static.unit // plan.setup.num_gpus * plan.adapter // plan.gathered if plan.sharded else 0

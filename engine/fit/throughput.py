@@ -115,12 +115,20 @@ def work_of(architecture: Architecture, setup: TrainSetup, length: float) -> Wor
     plan = make_plan(architecture, setup, load(DEFAULT))
     adapters = adapter_elements(plan) if plan.adapts else 0
     forward = 2 * (active + head + adapters) + attention
-    backward = 2 * (active + head) + 4 * adapters + 2 * attention
+    back = _share_gone_back_through(architecture, setup)
+    backward = 2 * (back * active + head) + 4 * adapters + 2 * back * attention
     trained = adapters if plan.adapts else trained_weights(plan)
     if not plan.adapts:
         backward += 2 * (active + head) * min(1.0, trained / max(1, architecture.params))
-    again = 2 * (active + adapters) + attention if setup.gradient_checkpointing else 0.0
+    again = back * (2 * (active + adapters) + attention) if setup.gradient_checkpointing else 0.0
     return Work(forward, forward + backward + again, int(weights), trained)
+
+
+def _share_gone_back_through(architecture: Architecture, setup: TrainSetup) -> float:
+    """Of the layers: where only the last ones are trained, nothing goes back through those below."""
+    if setup.tuning != "freeze":
+        return 1.0
+    return min(1.0, setup.trained_layers / max(1, architecture.layers))
 
 
 def step_seconds(architecture: Architecture, setup: TrainSetup, device: Device, length: float) -> float:
@@ -133,7 +141,7 @@ def step_seconds(architecture: Architecture, setup: TrainSetup, device: Device, 
         length: Tokens that the rows of a batch are padded to.
     """
     work = work_of(architecture, setup, length)
-    passes = 3 if setup.gradient_checkpointing else 2
+    passes = 1 + _share_gone_back_through(architecture, setup) * (2 if setup.gradient_checkpointing else 1)
     seconds = _passes(architecture, setup, device, work.training * setup.batch * length, work, passes)
     # AdamW reads and writes weight, gradient and two moments: some seven accesses an element.
     element = DTYPE_BYTES[setup.trained_dtype or setup.dtype]
@@ -153,7 +161,7 @@ def evaluation_seconds(architecture: Architecture, setup: TrainSetup, device: De
 
 
 def _passes(
-    architecture: Architecture, setup: TrainSetup, device: Device, flops: float, work: Work, passes: int
+    architecture: Architecture, setup: TrainSetup, device: Device, flops: float, work: Work, passes: float
 ) -> float:
     width = architecture.hidden / (architecture.hidden + _HALF_WIDTH) if device.is_gpu else 1.0
     compute = flops / (device.flops * _SHARE * width)

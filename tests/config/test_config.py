@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,9 +18,10 @@ from engine.config.loading import load, parse, validate
 from engine.config.resolve import Facts, choose_dtype, resolve
 from engine.config.schema import SECTIONS, RunConfig, keys
 from engine.config.writing import scalar, to_yaml
+from engine.display import printable
 from engine.errors import UserError
 
-BASE = {"model": {"model_name_or_path": "org/model"}, "data": {"train": ["x.jsonl"]}}
+BASE: dict[str, dict[str, Any]] = {"model": {"model_name_or_path": "org/model"}, "data": {"train": ["x.jsonl"]}}
 
 
 def config(**sections: dict[str, object]) -> RunConfig:
@@ -189,7 +191,9 @@ def test_paths_are_relative_to_the_file_and_hub_ids_stay(tmp_path: Path) -> None
 def test_any_text_survives_writing_and_reading(text: str) -> None:
     if any("\ud800" <= char <= "\udfff" for char in text):
         return
-    assert yaml.safe_load(f"key: {scalar(text)}") == {"key": text}
+    written = f"key: {scalar({text: [text]})}"
+    assert yaml.safe_load(written) == {"key": {text: [text]}}
+    assert printable(written, len(written)) == written, "it is shown in terminals, too"
 
 
 @settings(max_examples=200, deadline=None)

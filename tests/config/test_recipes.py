@@ -72,6 +72,7 @@ def test_a_recipe_trains_two_steps(name: str, finetui_home: Path) -> None:
             "train": f"{rows}#16",
             "eval_fraction": 0,
             "max_steps": 2,
+            "save_steps": 2,
             "sample_prompts": [],
             "per_device_train_batch_size": 8,
         },

@@ -80,7 +80,7 @@ def test_the_longest_text_fits_and_the_next_does_not() -> None:
 
 
 def test_the_largest_batch_has_a_reason() -> None:
-    choice = largest_batch(LLAMA, setup("QLoRA 4-bit"), 24 * GIB, CARD)
+    choice = largest_batch(LLAMA, lambda rows: setup("QLoRA 4-bit", batch=rows), 24 * GIB, CARD)
     assert choice.value in (1, 2, 4, 8, 16)
     assert "GiB" in choice.reason
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.advise.objectives import OBJECTIVES
 from engine.config.loading import validate
 from engine.config.resolve import Facts, Resolved, resolve
+from engine.errors import UserError
 from engine.fit.cards import Card, find_card, known_cards
 from engine.fit.decide import fit
 from engine.fit.recommend import Place
@@ -48,6 +50,7 @@ def recommended(
         gpu_name=card.name,
         compute_capability=card.compute_capability,
         place=place,
+        layers=architecture.layers,
     )
     return resolve(validate(tree, {}, "test", {}), facts), place
 
@@ -64,17 +67,46 @@ def card(name: str) -> Card:
     st.sampled_from(known_cards()),
     st.sampled_from([None, 100, 700, 3000, 30_000]),
     st.floats(0.5, 1.0),
+    st.sampled_from(sorted(OBJECTIVES)),
+    st.sampled_from(["lora", "full", "freeze"]),
+    st.sampled_from([60, 5000]),
+    st.sampled_from([1, 4]),
 )
 def test_what_is_recommended_fits_or_nothing_smaller_does(
-    model: str, on: Card, longest: int | None, share: float
+    model: str,
+    on: Card,
+    longest: int | None,
+    share: float,
+    objective: str,
+    tuning: str,
+    rows: int,
+    cards: int,
 ) -> None:
     free = int(on.usable * share)
-    resolved, place = recommended(model, on, free, longest=longest)
-    answer = fit(place.architecture, setup_of(resolved.config, longest), free, on)
+    sections: dict[str, Any] = {"method": {"objective": objective, "tuning": tuning}}
+    if objective in ("grpo", "rloo"):
+        sections["rewards"] = {"reward_funcs": ["numeric"]}
+    try:
+        resolved, place = recommended(model, on, free, cards, rows, longest, **sections)
+    except UserError as error:
+        assert "mixture of experts" in error.what
+        return
+    config = resolved.config
+    setup = setup_of(config, longest)
+    answer = fit(place.architecture, setup, free, on)
+    assert setup.seq_len >= min(512, (longest or 512) + setup.answer_length)
     if answer.verdict != "fits":
-        assert resolved.config.model.load_in_4bit
-        assert resolved.config.training.per_device_train_batch_size == 1
-        smallest = replace(setup_of(resolved.config), seq_len=512, gradient_checkpointing=True)
+        assert config.model.load_in_4bit or tuning != "lora"
+        batch = config.training.per_device_train_batch_size or 0
+        smallest = replace(
+            setup,
+            seq_len=min(setup.seq_len, 512),
+            answer_length=min(setup.answer_length, 256),
+            gradient_checkpointing=True,
+            batch=setup.texts * (2 if objective == "kto" else 1),
+            gradient_accumulation=setup.gradient_accumulation * batch,
+            optimizer=setup.optimizer if tuning == "lora" else "paged_adamw_8bit",
+        )
         assert fit(place.architecture, smallest, free, on).verdict != "fits"
     for key, choice in resolved.choices.items():
         assert choice.reason.endswith("."), key
@@ -109,13 +141,18 @@ def test_checkpointing_is_off_where_there_is_room_for_it() -> None:
 
 
 def test_full_fine_tuning_takes_8_bit_states_where_plain_ones_do_not_fit() -> None:
-    full = {"method": {"tuning": "full"}}
+    full: dict[str, Any] = {"method": {"tuning": "full"}}
     assert recommended("meta-llama/Llama-3.2-1B-Instruct", card("RTX 4090"), **full)[
         0
     ].config.training.optim == ("adamw_torch_fused")
-    tight, _ = recommended("meta-llama/Llama-3.2-3B-Instruct", card("RTX 4090"), **full)
+    model = "meta-llama/Llama-3.2-3B-Instruct"
+    tight, _ = recommended(model, card("RTX 5090"), 27 << 30, **full)
     assert tight.config.training.optim == "adamw_8bit"
     assert "instead of" in tight.choices["optim"].reason
+    # One text alone would fit on 24 GiB with them; while batches are added up, the gradients stay and it does not.
+    tighter, place = recommended(model, card("RTX 4090"), **full)
+    assert tighter.config.training.optim == "paged_adamw_8bit"
+    assert fit(place.architecture, setup_of(tighter.config, 700), place.free, place.card).verdict == "fits"
 
 
 def test_attention_is_what_the_architecture_can_do() -> None:
