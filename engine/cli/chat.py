@@ -1,13 +1,17 @@
 """Talk to the trained model, and to the untrained one or another checkpoint beside it.
 
+A terminal shows the Chat screen; with --plain, or where it cannot show screens, the conversation is in lines.
+
 Without a terminal, each line of standard input is a question of its own: plain words, or a JSON object with "prompt" or
-"messages", and perhaps "system", "chat_template_kwargs" or settings such as "temperature".
+"messages", and perhaps "system", "chat_template_kwargs" or settings such as "temperature". Where no terminal shows the
+answers either, they are JSON lines too; --plain keeps them words.
 A model trained on plain texts (cpt) goes on with a text; a reward model scores {"prompt": ..., "answer": ...}.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import signal
 import sys
@@ -16,7 +20,7 @@ from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.main import Parser, Screen, print_error
+from engine.cli.main import Parser, Screen, print_error, why_plain
 from engine.deliver.sampling import SETTINGS, Sampling, changed
 from engine.display import printable
 from engine.errors import UserError
@@ -50,7 +54,11 @@ def configure(parser: Parser) -> None:
         metavar="JSON",
         help="variables of the chat template, such as '{\"enable_thinking\": false}'",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object for each question")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--plain", action="store_true", help="words in lines: no screen, and no JSON")
+    how.add_argument(
+        "--json", action="store_true", help="one JSON object for each question; so it is without a terminal"
+    )
 
 
 def add_model_options(parser: Parser) -> None:
@@ -73,21 +81,33 @@ def add_model_options(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, screen: Screen | None) -> int:
     """Load the models in a worker, then question and answer."""
-    from engine.deliver.talk import Conversation, Talk, sides_of
+    from engine.deliver.talk import Conversation, Talk, chosen, sides_of
 
     found = find_run(args.name)
     by_hand = {key: getattr(args, key) for key in SETTINGS}
     changed(Sampling(), by_hand)  # before a minute of loading
     kwargs = _template_kwargs(args.chat_template_kwargs)
-    talk = Talk(found, sides_of(args.checkpoint, args.against, args.base), args.device)
+    sides = sides_of(args.checkpoint, args.against, args.base)
+    if screen is not None and not args.plain and not args.json:
+        chosen(found, sides)  # so that a wrong name is told here
+        return screen(
+            "chat", found.name, sides=sides, device=args.device, system=args.system or "", by_hand=by_hand,
+            template_kwargs=kwargs,
+        )  # fmt: skip
+    talk = Talk(found, sides, args.device)
     person = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no UTF-8 is refused by itself
     try:
         if person:
+            if not args.plain and (why := why_plain()):
+                print(why, file=sys.stderr)
             print(f"Loading the model of {found.name} ...", file=sys.stderr, flush=True)
         opened = talk.open()
         sampling = changed(opened.sampling, by_hand)
         conversation = Conversation(opened.kind, len(opened.names), args.system or "")
-        chat = _Chat(talk, opened, conversation, sampling, kwargs, args.json)
+        as_json = args.json or not (args.plain or person or sys.stdout.isatty())
+        chat = _Chat(talk, opened, conversation, sampling, kwargs, as_json)
         return chat.with_person() if person else chat.with_lines(sys.stdin)
     finally:
         talk.close()
@@ -174,8 +194,13 @@ class _Chat:
         if line.startswith("{"):
             try:
                 fields = json.loads(line)
-            except ValueError:
-                fields = None  # words that begin with a brace
+            except (ValueError, RecursionError) as error:
+                if line[1:].lstrip().startswith('"'):  # other words may begin with a brace
+                    raise UserError(
+                        f"This line is not valid JSON: {printable(error, 200)}.",
+                        where,
+                        'Check its quotes and commas. To ask just these words: {"prompt": "..."}',
+                    ) from None
         kind = self._conversation.kind
         if not isinstance(fields, dict):
             if kind == "score":
@@ -198,7 +223,7 @@ class _Chat:
             "prompts": [self._prompt(fields, where)] * len(self._names),
             "sampling": sampling,
             "kwargs": {**self._kwargs, **_mapping(fields, "chat_template_kwargs", where)},
-            "tools": fields.get("tools"),
+            "tools": _tools(fields, where),
             "shown": shown,
         }
 
@@ -246,6 +271,9 @@ class _Chat:
             except EOFError:
                 print(file=sys.stderr)
                 return 0
+            except KeyboardInterrupt:  # most often meant for an answer that has just ended by itself
+                print("\nCtrl-D leaves.", file=sys.stderr)
+                continue
             try:
                 self._ask(question, answer)
             except UserError as error:
@@ -332,6 +360,17 @@ class _Cancelling:
 
 def _is_turn(turn: Any) -> bool:
     return isinstance(turn, dict) and isinstance(turn.get("role"), str) and "content" in turn
+
+
+def _tools(fields: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    tools = fields.get("tools") or []
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise UserError(
+            "tools is no list of JSON objects.",
+            where,
+            'Such as "tools": [{"type": "function", "function": {"name": "...", "parameters": {}}}].',
+        )
+    return tools
 
 
 def _mapping(fields: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from engine.cli.main import Parser, Screen
 from engine.deliver.export.job import Cancelled, Job
-from engine.deliver.export.manifest import Export, list_exports
+from engine.deliver.export.manifest import Export
 from engine.deliver.export.targets import NAMES, find_target
+from engine.deliver.export_choices import WITH_QUANTS
 from engine.deliver.proof.table import lines as proof_lines
 from engine.deliver.proof.types import of_json
 from engine.deliver.protocol import Message
 from engine.display import duration, gib, printable
 from engine.errors import UserError
+from engine.run import atomic
 from engine.run.launch import require_training_packages
 from engine.run.layout import RunDir
 from engine.run.state import find_run
@@ -42,8 +42,15 @@ _OPTIONS = {
 def configure(parser: Parser) -> None:
     """Options of the verb."""
     parser.add_argument("name", nargs="?", metavar="RUN", help="default: the newest run")
-    parser.add_argument(
-        "--to", choices=NAMES, help="the form; without it: what there is and what can be made"
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--to", choices=NAMES, help="the form; without it: what there is and what can be made")
+    what.add_argument(
+        "--take-home",
+        action="store_true",
+        help="the lines that copy the exports to your computer, check and run them",
+    )
+    what.add_argument(
+        "--have", metavar="EXPORT", help="note that this export is on your computer, and checked"
     )
     parser.add_argument("--quant", metavar="NAMES", help="number formats of GGUF files, such as Q4_K_M,Q8_0")
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: the run's own exports folder")
@@ -72,10 +79,16 @@ def run(args: argparse.Namespace, screen: Screen | None) -> int:
     """Export, or say what can be exported."""
     found = find_run(args.name)
     if args.to is None:
-        return _overview(found, args.json)
+        return _without_form(found, args)
     from engine.deliver.export.run_export import Exporting
 
     require_training_packages()
+    if args.quant and args.to not in WITH_QUANTS:
+        raise UserError(
+            f"--quant means nothing for --to {args.to}.",
+            "command line",
+            f"Leave it out, or choose a GGUF form: --to {', '.join(WITH_QUANTS)}",
+        )
     quants = [name.strip() for name in (args.quant or "").split(",") if name.strip()]
     started = time.monotonic()
     exporting = Exporting(found, args.to, quants, args.out, args.checkpoint, _options(args))
@@ -117,19 +130,24 @@ def _options(args: argparse.Namespace) -> dict[str, str]:
     return options
 
 
-def _overview(run: RunDir, as_json: bool) -> int:
-    made = list_exports(run)
-    if as_json:
-        print(json.dumps([_told(export) for export in made]))
-        return 0
-    for export in made:
-        print(printable(f"{export.target:<10} {_size(export.total_bytes):>9}  {export.folder}", 400))
-    if not made:
-        print("Nothing has been exported from this run yet.")
-    print("\nWhat can be made:")
-    for name in NAMES:
-        print(f"  --to {name:<10} {find_target(name).help}")
-    return 0
+def _without_form(run: RunDir, args: argparse.Namespace) -> int:
+    from engine.cli import export_home
+
+    given = [
+        name
+        for name in (*_OPTIONS, "quant", "out", "checkpoint", "overwrite", "no_proof")
+        if getattr(args, name)
+    ]
+    if given:
+        raise UserError(
+            "The form is missing: what should it be exported to?",
+            "command line",
+            f"Add --to with one of: {', '.join(NAMES)}",
+        )
+    if args.have is not None:
+        return export_home.have(run, args.have, args.json)
+    show = export_home.show_way_home if args.take_home else export_home.show_exports
+    return show(run, args.json)
 
 
 def last_lines(job: Job, made: Export, seconds: float) -> list[str]:
@@ -141,46 +159,33 @@ def last_lines(job: Job, made: Export, seconds: float) -> list[str]:
     proof = of_json(made.proof)
     if proof is not None:
         lines += proof_lines(proof)
+    if proof is not None and proof.verdict == "differs":
+        return lines
     command = next_command(job, made)
+    if made.target != "hub":
+        lines.append(f"Take it home:  finetui export {job.run.name} --take-home")
     return [*lines, f"Next:  {command}"] if command else lines
 
 
 def next_command(job: Job, made: Export) -> str:
     """One command that uses the export; empty where there is none to give."""
     from engine.deliver.export.base import hub_id
-    from engine.deliver.export.card import vllm_command
+    from engine.deliver.export.card import talks, vllm_command
+    from engine.deliver.take_home import run_commands
 
-    folder = shlex.quote(str(made.folder))
-    given = made.extra.get("command")
-    if isinstance(given, str):
-        return given
-    if made.target == "merged":
-        return f"vllm serve {folder}"
-    if made.target == "adapter":
-        config = job.trained.config
-        base = hub_id(job.trained) or str(Path(config.model.model_name_or_path).expanduser())
-        return vllm_command(base, str(made.folder), config.lora.lora_r)
-    files = [file.path for file in made.files if file.path.endswith(".gguf")]
-    if made.target == "gguf" and files:
-        return f"llama-cli -m {shlex.quote(str(made.folder / files[-1]))}"
-    return ""
+    if made.target == "hub" or not talks(made.objective):
+        return ""
+    if made.target == "adapter":  # beside a base that may be a folder of this machine
+        base = hub_id(job.trained) or str(Path(job.trained.config.model.model_name_or_path).expanduser())
+        return vllm_command(
+            base, str(made.folder), atomic.read_json(made.folder / "adapter_config.json") or {}
+        )
+    commands = run_commands(made, str(made.folder))
+    return next((one.line for one in commands if one.what == "vLLM"), commands[0].line if commands else "")
 
 
 def _size(num_bytes: int) -> str:
     return gib(num_bytes) if num_bytes >= 1 << 20 else f"{num_bytes / 1024:.0f} KiB"
-
-
-def _told(export: Export) -> dict[str, Any]:
-    return {
-        "target": export.target,
-        "folder": str(export.folder),
-        "bytes": export.total_bytes,
-        "trained_from": export.trained_from,
-        "made_at": export.made_at,
-        "quants": list(export.quants),
-        "proof": export.proof,
-        "extra": export.extra,
-    }
 
 
 class _Json:

@@ -19,7 +19,7 @@ def show_status(as_json: bool) -> int:
     runs = [RunDir(Path(state.path)) for state in list_runs()]
     found = [(run, standing(run)) for run in runs]
     if as_json:
-        print(json.dumps([_told(run, one) for run, one in found], indent=1))
+        print(json.dumps([status_json(run, one) for run, one in found], indent=1))
         return 0
     if not found:
         print(f"No runs yet in {runs_home()}. Start one with: finetui demo")
@@ -47,6 +47,7 @@ def status_lines(run: RunDir, found: Standing) -> list[str]:
             )
         told.append(f"  {export.target:<10} {gib(export.total_bytes):>9}  {state}; {kept.words}")
         told.append(f"  {'':<10} {'':>9}  {export.folder}")
+    told += [f"  gone: the export that was written to {path} is not there any more" for path in found.gone]
     listed = {kept.export.folder for kept in found.exports}
     for only in found.only_here:
         if only.path in listed:
@@ -62,7 +63,8 @@ def _summary(found: Standing) -> str:
     return "what was learnt is ONLY ON THIS MACHINE"
 
 
-def _told(run: RunDir, found: Standing) -> dict[str, Any]:
+def status_json(run: RunDir, found: Standing) -> dict[str, Any]:
+    """The same for programs."""
     return {
         "name": run.name,
         "path": str(run.path),
@@ -82,6 +84,7 @@ def _told(run: RunDir, found: Standing) -> dict[str, Any]:
             }
             for kept in found.exports
         ],
+        "gone": [str(path) for path in found.gone],
         "only_here": [
             {"what": only.what, "path": str(only.path), "bytes": only.bytes, "matters": only.matters}
             for only in found.only_here

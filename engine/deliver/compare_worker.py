@@ -8,9 +8,7 @@ each question, with ``before`` and ``after``.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +16,7 @@ from typing import IO, Any
 from engine.deliver import prompts as questions
 from engine.deliver.generation import Answer, answer_all, window_of
 from engine.deliver.loading import Side, explained, load_sides
-from engine.deliver.protocol import run_worker, send
+from engine.deliver.protocol import input_ended, run_worker, send
 from engine.deliver.source import BASE, find_trained
 from engine.deliver.window import fitted
 from engine.errors import UserError
@@ -51,7 +49,7 @@ def main(run_path: str, file: str, limit: str, options: str = "{}") -> int:
             after={"name": after.name, "words": after.words},
             total=len(asked),
         )
-        gone = _watch_input()
+        gone = input_ended().is_set
         max_new_tokens = int(wanted.get("max_new_tokens") or MAX_NEW_TOKENS)
         batch = int(wanted.get("batch_size") or BATCH)
         start, size = 0, CHUNK
@@ -111,20 +109,6 @@ def _compare(
             after_tokens=new.tokens,
             changed=old.token_ids != new.token_ids,
         )
-
-
-def _watch_input() -> Callable[[], bool]:
-    """Whether whoever started this has closed our standard input: nobody waits for the answers any more."""
-    gone = threading.Event()
-
-    def watch() -> None:
-        # Not through sys.stdin: its lock would still be held when this process ends.
-        while os.read(0, 4096):
-            pass
-        gone.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-    return gone.is_set
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """``python -m engine.deliver.eval_worker RUN_DIR OPTIONS``: measure two models of a run on rows they never learned from.
 
 OPTIONS is JSON: ``sides`` (the one before or null, the one after), ``data`` (a file or null), ``limit``, ``metrics``, ``function``,
-``function_seconds``, ``judge`` (``url`` and ``model``), ``max_new_tokens``, ``batch_size``. Messages: ``note``, ``ready``,
+``function_seconds``, ``judge`` (``url`` and ``model``), ``tasks`` (whose names are checked), ``max_new_tokens``, ``batch_size``. Messages: ``note``, ``ready``,
 ``progress``, and at the end ``report``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from engine.deliver.evaluate import auto, kinds
+from engine.deliver.evaluate import auto, kinds, tasks
 from engine.deliver.evaluate import rows as choosing
 from engine.deliver.evaluate.difference import weights_of
 from engine.deliver.evaluate.judge import Judge
@@ -26,7 +25,7 @@ from engine.deliver.evaluate.own_function import SECONDS, OwnFunction
 from engine.deliver.evaluate.statistics import RESAMPLES, SEED
 from engine.deliver.evaluate.summarise import report
 from engine.deliver.loading import explained, load_sides
-from engine.deliver.protocol import run_worker, send
+from engine.deliver.protocol import input_ended, run_worker, send
 from engine.deliver.source import Trained, find_trained
 from engine.errors import UserError
 from engine.run.layout import RunDir
@@ -50,7 +49,7 @@ def main(run_path: str, options: str) -> int:
 
 
 def _evaluate(channel: IO[str], run: RunDir, wanted: dict[str, Any], opened: list[OwnFunction]) -> None:
-    began, gone = time.time(), _watch_input()
+    began, gone = time.time(), input_ended().is_set
     before, after = (which and find_trained(run, which) for which in wanted["sides"])
     config = after.config
     file = wanted.get("data")
@@ -67,6 +66,8 @@ def _evaluate(channel: IO[str], run: RunDir, wanted: dict[str, Any], opened: lis
     if wanted.get("judge"):
         judge = Judge(wanted["judge"]["url"], wanted["judge"]["model"])
         judge.check()
+    if wanted.get("tasks"):
+        tasks.check_names(wanted["tasks"])
     loaded, tokenizer = load_sides([after] if before is None else [after, before])
     sides = loaded[::-1]
     sides_names = (before.name if before is not None else GUESSING, after.name)
@@ -161,20 +162,6 @@ class _Progress:
             spent = now - self._began
             left = round(spent / done * (total - done), 1) if done and spent > 1 else None
             send(self._channel, "progress", words=words, done=done, total=total, left=left)
-
-
-def _watch_input() -> Callable[[], bool]:
-    """Whether whoever started this has closed our standard input: nobody waits for the report any more."""
-    gone = threading.Event()
-
-    def watch() -> None:
-        # Not through sys.stdin: its lock would still be held when this process ends.
-        while os.read(0, 4096):
-            pass
-        gone.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-    return gone.is_set
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from engine.deliver.export.gguf.quants import QUANTS, file_bytes
 from engine.deliver.export.job import Job
@@ -12,8 +11,6 @@ from engine.deliver.export.manifest import Export, list_exports
 from engine.deliver.export.targets import NAMES, find_target
 from engine.deliver.source import Trained, find_trained
 from engine.errors import UserError
-from engine.models.chat_template import read_json
-from engine.models.weights import read_weights
 from engine.run.layout import RunDir
 
 WITH_QUANTS = ("gguf", "lora-gguf", "ollama")
@@ -65,7 +62,7 @@ def choices_of(run: RunDir) -> list[Choice]:
         UserError: There is nothing to export.
     """
     job = job_for(run, find_trained(run), "adapter")
-    made = {export.folder.name: export for export in list_exports(run)}
+    made = {export.folder.name: export for export in list_exports(run) if export.folder.parent == run.exports}
     found = []
     for name in NAMES:
         target = find_target(name)
@@ -95,22 +92,13 @@ def room_for(run: RunDir, target: str, quants: tuple[str, ...]) -> Room:
 
 
 def quant_sizes(run: RunDir) -> Mapping[str, int]:
-    """About how large a GGUF file gets in each number format; empty where the base is not on this disk."""
-    from engine.deliver.export.base import base_on_disk
+    """About how large a GGUF file gets in each number format; empty where that cannot be told."""
+    from engine.deliver.export.gguf.sizes import size_of
 
     try:
-        trained = find_trained(run)
-        folder: Path | None = base_on_disk(trained) if trained.is_adapter else trained.path
-        if folder is None:
-            return {}
-        config = read_json(folder / "config.json")
-        params = read_weights(folder, config).params
+        size = size_of(find_trained(run))
     except UserError:
         return {}
-    inner = config.get("text_config")
-    part = inner if isinstance(inner, dict) else config
-    hidden, vocab = (part.get(name) for name in ("hidden_size", "vocab_size"))
-    if not isinstance(hidden, int) or not isinstance(vocab, int):
+    if not size.params:
         return {}
-    tables = min(params, hidden * vocab * (1 if part.get("tie_word_embeddings") else 2))
-    return {quant.name: file_bytes(quant, params, tables, hidden) for quant in QUANTS}
+    return {quant.name: file_bytes(quant, size.params, size.tables, size.hidden) for quant in QUANTS}

@@ -7,7 +7,6 @@ when standard input ends or at SIGTERM, and leaves nothing half-written.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import IO, Any
 
 from engine.deliver.export.core import export
 from engine.deliver.export.job import Cancelled, Job
-from engine.deliver.protocol import run_worker, send
+from engine.deliver.protocol import input_ended, run_worker, send
 from engine.deliver.source import find_trained
 from engine.run.layout import RunDir
 
@@ -30,7 +29,7 @@ def main(run_path: str, asked: str) -> int:
     signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
 
     def work(channel: IO[str]) -> None:
-        threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
+        input_ended(stop)
         request = json.loads(asked)
         run = RunDir(Path(run_path))
         job = Job(
@@ -49,13 +48,6 @@ def main(run_path: str, asked: str) -> int:
             send(channel, "done", folder=str(made.folder), proof=made.proof)
 
     return run_worker(work)
-
-
-def _stop_at_end_of_input(stop: threading.Event) -> None:
-    # Not through sys.stdin: its lock would be held by this thread when the process ends, which Python takes for a failure.
-    while os.read(0, 4096):
-        pass
-    stop.set()
 
 
 class _Sending:

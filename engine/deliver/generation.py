@@ -5,6 +5,7 @@ For worker processes; torch is loaded when a function is called.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,8 +73,9 @@ def prompt_ids(
         tools: JSON schemas of functions the assistant may call.
 
     Raises:
-        UserError: The template refuses the conversation, or there is none.
+        UserError: The template refuses the conversation, there is none, or the text is no Unicode.
     """
+    _require_unicode(prompt)
     if isinstance(prompt, str):
         return list(tokenizer(prompt)["input_ids"])
     from jinja2 import TemplateError
@@ -232,6 +234,7 @@ def score(model: Any, tokenizer: Any, messages: Messages, max_length: int) -> fl
             "the conversation",
             'Give a question and an answer, such as {"prompt": "...", "answer": "..."}.',
         )
+    _require_unicode(messages)
     turns = [dict(message) for message in messages]
     try:
         ids = Pairs(tokenizer).whole(turns[:-1], turns[-1:])
@@ -249,6 +252,18 @@ def score(model: Any, tokenizer: Any, messages: Messages, max_length: int) -> fl
         )
     with torch.inference_mode():
         return float(model(torch.tensor([ids], device=model.device)).logits[0, 0])
+
+
+def _require_unicode(prompt: str | Messages) -> None:
+    """Half a character (a lone surrogate) is what bytes that are no UTF-8 become; no tokenizer takes it."""
+    try:
+        json.dumps(prompt, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            "The text has bytes that are no UTF-8, or half a character.",
+            "the message",
+            "Save it as UTF-8, or leave them out.",
+        ) from None
 
 
 def _greedy(

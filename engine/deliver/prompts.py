@@ -137,7 +137,7 @@ def _of_line(line: str, where: str, is_text: bool) -> Prompt:
     if line.startswith("{"):
         try:
             fields = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"This line is not valid JSON: {printable(error, 200)}.",
                 where,

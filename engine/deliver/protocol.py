@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -65,6 +66,24 @@ def run_worker(
         )
         return 1
     return 0
+
+
+def input_ended(gone: threading.Event | None = None) -> threading.Event:
+    """In the worker: an event that is set when standard input ends, because then nobody waits for the rest any more.
+
+    Args:
+        gone: The event; a new one without.
+    """
+    ended = gone or threading.Event()
+
+    def watch() -> None:
+        # Not through sys.stdin: its lock would be held when the process ends, which Python takes for a failure.
+        while os.read(0, 4096):
+            pass
+        ended.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return ended
 
 
 class Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.deliver.export.base import is_folder
 from engine.deliver.export.manifest import Export
 from engine.display import printable
 from engine.run import atomic
@@ -79,7 +81,10 @@ def this_machine(environ: Mapping[str, str] | None = None, process: Path = Path(
             inside = f", not port {port} as in here." if port not in (None, outside) else "."
             return Remote(user, host, outside, (words + inside,))
     if not _is_host(server) or port is None:
-        words = "You are not connected by SSH, so put your own words for HOST and 22: those you log in with."
+        words = (
+            "You are not connected by SSH, so put the address that you log in with for HOST; if its port is not 22, add it: "
+            "rsync -e 'ssh -p PORT', scp -P PORT."
+        )
         return Remote(user, "HOST", 22, (words,))
     if _is_private(server):
         words = (
@@ -100,20 +105,24 @@ def copy_commands(export: Export, remote: Remote) -> list[Command]:
     folder, here = str(export.folder.absolute()), "./" + local_name(export)
     port = f" -p {remote.port}" if remote.port != 22 else ""
     source = f"{remote.target}:{folder}/"
-    # -s keeps the far shell from reading spaces and quotes in names; -P shows progress and goes on after a cut.
+    # -P shows progress and goes on after a cut. -s keeps the far shell from reading spaces and quotes in names; the rsync
+    # that a Mac comes with does not know it, so it is there only where it must be.
+    odd = shlex.quote(folder) != folder
     lines = []
     if shutil.which("rsync"):
         ssh = f" -e {shlex.quote('ssh' + port)}" if port else ""
         lines.append(
             Command(
-                "with rsync, which goes on after a cut",
-                f"rsync -rtsP{ssh} {shlex.quote(source)} {shlex.quote(here + '/')}",
+                "with rsync, which goes on after a cut"
+                + (" (not a Mac's own: brew install rsync)" if odd else ""),
+                f"rsync -rt{'s' if odd else ''}P{ssh} {shlex.quote(source)} {shlex.quote(here + '/')}",
             )
         )
     capital = f" -P {remote.port}" if remote.port != 22 else ""
     lines.append(
         Command(
-            "with scp, on every computer",
+            ("with scp of OpenSSH 9 or newer" if odd else "with scp, on every computer")
+            + f"; after a cut, delete {printable(here, 100)} first",
             f"scp -r{capital} {shlex.quote(source.rstrip('/'))} {shlex.quote(here)}",
         )
     )
@@ -147,9 +156,15 @@ def write_checksums(export: Export) -> bool:
     return True
 
 
-def run_commands(export: Export) -> list[Command]:
-    """Lines that use an export on the computer where it was copied to."""
-    here = shlex.quote("./" + local_name(export))
+def run_commands(export: Export, folder: str | None = None) -> list[Command]:
+    """Lines that use an export, the plainest first.
+
+    Args:
+        export: What is to be run.
+        folder: Where it lies; the one of `local_name` on the computer where it was copied to where None.
+    """
+    folder = folder or "./" + local_name(export)
+    here = shlex.quote(folder)
     ggufs = [file.path for file in export.files if file.path.endswith(".gguf")]
     match export.target:
         case "ollama":
@@ -159,22 +174,16 @@ def run_commands(export: Export) -> list[Command]:
                 Command("chat page (Ollama)", _open_webui()),
             ]
         case "gguf" if ggufs:
-            file = shlex.quote(f"./{local_name(export)}/{ggufs[0]}")
-            return [
-                Command("llama.cpp", f"llama-cli -m {file}"),
-                Command("chat page", f"llama-server --jinja -m {file}   # then open http://localhost:8080"),
-            ]
+            return _llama_commands("-m " + shlex.quote(f"{folder}/{ggufs[0]}"))
         case "lora-gguf" if ggufs:
-            return _lora_commands(export, ggufs)
+            lora = next((name for name in ggufs if "-lora-" in name), ggufs[0])
+            base = next((name for name in ggufs if name != lora), None)
+            model = shlex.quote(f"{folder}/{base}") if base else "BASE.gguf"
+            return _llama_commands(f"-m {model} --lora {shlex.quote(f'{folder}/{lora}')}")
         case "merged":
-            return [
-                Command(
-                    "transformers", _python(f"pipeline('text-generation', {'./' + local_name(export)!r})")
-                ),
-                Command("vLLM", f"vllm serve {here}"),
-            ]
+            return _merged_commands(export, folder)
         case "adapter":
-            return _adapter_commands(export)
+            return _adapter_commands(export, folder)
         case _:
             url = export.extra.get("url")
             return [Command("the repository", printable(url, 200))] if isinstance(url, str) else []
@@ -186,37 +195,64 @@ def local_name(export: Export) -> str:
     return name if name.startswith(export.run) else f"{export.run}-{name}"
 
 
-def _lora_commands(export: Export, ggufs: list[str]) -> list[Command]:
-    folder = f"./{local_name(export)}/"
-    lora = next((name for name in ggufs if "-lora-" in name), ggufs[0])
-    base = next((name for name in ggufs if name != lora), None)
-    model = shlex.quote(folder + base) if base else "BASE.gguf"
-    line = f"-m {model} --lora {shlex.quote(folder + lora)}"
+def run_notes(export: Export) -> list[str]:
+    """What these lines need that is not in the export."""
+    if export.target != "adapter" or not is_folder(export.model):
+        return []
     return [
-        Command("llama.cpp", f"llama-cli {line}"),
-        Command("chat page", f"llama-server --jinja {line}   # then open http://localhost:8080"),
+        f"The base model is a folder on this machine ({export.model}), and an adapter runs only over its base: copy that "
+        "folder, too, and name it in adapter_config.json; or take the merged model home: --to merged"
     ]
 
 
-def _adapter_commands(export: Export) -> list[Command]:
-    from engine.deliver.export.card import vllm_command
+def _llama_commands(files: str) -> list[Command]:
+    # --jinja: the template as it is in the file, which is the one that was checked.
+    return [
+        Command("llama.cpp", f"llama-cli --jinja {files}"),
+        Command("chat page", f"llama-server --jinja {files}   # then open http://localhost:8080"),
+    ]
 
-    folder = "./" + local_name(export)
+
+def _merged_commands(export: Export, folder: str) -> list[Command]:
+    from engine.deliver.export.card import talks
+
+    if not talks(export.objective):
+        return [
+            Command("transformers: README.md there shows how", f"cat {shlex.quote(folder + '/README.md')}")
+        ]
+    code = f'from transformers import pipeline; print(pipeline("text-generation", {json.dumps(folder, ensure_ascii=False)})({_asked(export)}))'
+    return [
+        Command("transformers", f"python -c {shlex.quote(code)}"),
+        Command("vLLM", f"vllm serve {shlex.quote(folder)}"),
+    ]
+
+
+def _adapter_commands(export: Export, folder: str) -> list[Command]:
+    from engine.deliver.export.card import talks, vllm_command
+
+    if not talks(export.objective):
+        return [
+            Command("transformers: README.md there shows how", f"cat {shlex.quote(folder + '/README.md')}")
+        ]
     config: dict[str, Any] = atomic.read_json(export.folder / "adapter_config.json") or {}
     base = str(config.get("base_model_name_or_path") or export.model)
-    rank = config.get("r")
+    base = f"path/to/{base}" if is_folder(export.model) else base
+    # The tokenizer is the adapter's own: it may have another template than the base.
+    code = (
+        "from peft import AutoPeftModelForCausalLM as M; from transformers import AutoTokenizer as T, pipeline; "
+        f'f = {json.dumps(folder, ensure_ascii=False)}; print(pipeline("text-generation", M.from_pretrained(f), tokenizer=T.from_pretrained(f))'
+        f"({_asked(export)}))"
+    )
+    serve = vllm_command(base, folder, config)
     return [
-        Command(
-            "transformers",
-            f'python -c "from peft import AutoPeftModelForCausalLM as M; m = M.from_pretrained({folder!r})"',
-        ),
-        Command("vLLM", vllm_command(base, folder, rank if isinstance(rank, int) else 16)),
+        Command("transformers", f"python -c {shlex.quote(code)}"),
+        *([Command("vLLM", serve)] if serve else []),
     ]
 
 
-def _python(expression: str) -> str:
-    code = f"from transformers import pipeline; print({expression}([{{'role': 'user', 'content': 'Hello'}}]))"
-    return f"python -c {shlex.quote(code)}"
+def _asked(export: Export) -> str:
+    """A first question, in Python."""
+    return '"Once upon a time"' if export.objective == "cpt" else '[{"role": "user", "content": "Hello"}]'
 
 
 def _open_webui() -> str:

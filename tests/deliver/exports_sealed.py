@@ -20,6 +20,8 @@ def sealed(
     name: str | None = None,
     verdict: str = "same",
     extra: dict[str, Any] | None = None,
+    trained_from: str = "result",
+    model: str = "base",
 ) -> Export:
     """An export as the core leaves it.
 
@@ -30,6 +32,8 @@ def sealed(
         name: Of its folder; that of the target without it.
         verdict: Of its proof.
         extra: What only this target knows.
+        trained_from: The state of the run it is of.
+        model: The base model's name.
     """
     folder = run.exports / (name or target)
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +43,7 @@ def sealed(
         made.append(ExportedFile(file, (folder / file).stat().st_size, manifest.sha256(folder / file)))
     value = asdict(
         Export(
-            folder, target, run.name, "sft", "base", "result", "0" * 64, manifest.now(), "1", tuple(made),
+            folder, target, run.name, "sft", model, trained_from, "0" * 64, manifest.now(), "1", tuple(made),
             ("Q4_K_M",) if "gguf" in target else (), "", asdict(proof(verdict)), (), extra or {},
         )
     )  # fmt: skip

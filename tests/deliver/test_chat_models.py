@@ -210,6 +210,9 @@ def test_the_oldest_turns_go_first(loaded: tuple[list[Side], Any]) -> None:
     assert len(beginning.ids) == 924
     with pytest.raises(UserError, match="empty"):
         fitted(tokenizer, "", 1024, 100)
+    for broken in ("a \udcff b", [{"role": "user", "content": "a \udcff b"}]):
+        with pytest.raises(UserError, match="no UTF-8"):
+            fitted(tokenizer, broken, 1024, 100)
 
 
 def test_a_template_that_refuses_is_told(loaded: tuple[list[Side], Any]) -> None:

@@ -137,7 +137,7 @@ def test_every_line_is_a_question_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made_run()
-    assert chat(monkeypatch, "one\n\nhistory\n{curly\n") == 0
+    assert chat(monkeypatch, "one\n\nhistory\n{curly\n", "--plain") == 0
     first, second, third = capsys.readouterr().out.splitlines()
     assert (first, third) == ("0: one", "0: {curly")
     assert json.loads(second) == [{"role": "user", "content": "history"}]
@@ -152,7 +152,7 @@ def test_json_lines_in_and_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         {"prompt": "long"},
     ]  # fmt: skip
     stdin = "\n".join(json.dumps(line) for line in lines)
-    assert chat(monkeypatch, stdin, "--json", "--top_k", "5") == 0
+    assert chat(monkeypatch, stdin, "--top_k", "5") == 0  # nobody looks on: it need not be asked for
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [turn["content"] for turn in json.loads(told[0]["answer"])] == ["Be brief.", "history"]
     assert [turn["content"] for turn in json.loads(told[1]["answer"])] == ["a", "b", "history"]
@@ -180,7 +180,7 @@ def test_two_models_answer_each_line(
         ("result", "0: hi"),
         ("base", "1: hi"),
     ]
-    assert chat(monkeypatch, "hi\n", "--checkpoint", "best", "--against", "48") == 0
+    assert chat(monkeypatch, "hi\n", "--checkpoint", "best", "--against", "48", "--plain") == 0
     assert capsys.readouterr().out == "checkpoint-24: 0: hi\ncheckpoint-48: 1: hi\n"
 
 
@@ -188,7 +188,7 @@ def test_a_wrong_line_does_not_keep_the_others_from_their_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made_run()
-    wrong = ['{"x": 1}', '{"prompt": "a", "temperature": "hot"}', "refuse", '{"messages": [1]}', '{"prompt": "a", "chat_template_kwargs": 3}']  # fmt: skip
+    wrong = ['{"x": 1}', '{"prompt": "a", "temperature": "hot"}', "refuse", '{"messages": [1]}', '{"prompt": "a", "chat_template_kwargs": 3}', '{"prompt": "a"', '{"a":' * 9999, '{"prompt": "a", "tools": 5}']  # fmt: skip
     assert chat(monkeypatch, "\n".join([*wrong, "last"]), "--json") == 2
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert all("what" in one["error"] for one in told[:-1])
@@ -198,7 +198,7 @@ def test_a_wrong_line_does_not_keep_the_others_from_their_answers(
 
 def test_a_dead_worker_ends_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     made_run()
-    assert chat(monkeypatch, "one\ndie\ntwo\n") == 2
+    assert chat(monkeypatch, "one\ndie\ntwo\n", "--plain") == 2
     told = capsys.readouterr()
     assert told.out == "0: one\n"
     assert "main memory ran out" in told.err
@@ -208,7 +208,7 @@ def test_escape_sequences_never_reach_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made_run()
-    assert chat(monkeypatch, "escape\n") == 0
+    assert chat(monkeypatch, "escape\n", "--plain") == 0
     assert capsys.readouterr().out == "red \\x1b[31mhot\\x9b2J\n"
 
 

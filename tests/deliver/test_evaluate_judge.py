@@ -101,6 +101,15 @@ def test_a_judge_that_likes_the_first_place_is_told(court: Court) -> None:
     assert "stood first in 100% of its decisions" in found.words()
     court.always = "I cannot say"
     assert judge(court).judge(PAIRS).unclear == 6
+    for reply in (
+        "B",
+        "b.",
+        "Answer B is a better one",
+        "**B** is right, A is not",
+        "<think>A</think> B: it is a fact",
+    ):
+        court.always = reply
+        assert judge(court).judge(PAIRS).first == 0.0, reply
 
 
 def test_what_passes_is_tried_again(court: Court) -> None:
@@ -156,9 +165,10 @@ def test_key_and_rows_go_nowhere_else(court: Court, monkeypatch: pytest.MonkeyPa
 def test_addresses() -> None:
     assert is_here("http://localhost:8000/v1")
     assert not is_here("https://api.example.com/v1")
-    for bad in ("api.example.com/v1", "file:///etc/passwd", "http://[::1"):
-        with pytest.raises(UserError):
+    for bad in ("api.example.com/v1", "file:///etc/passwd", "http://[::1", "https://me:secret@host/v1"):
+        with pytest.raises(UserError) as error:
             Judge(bad, "m")
+        assert "secret" not in str(error.value)
     waits: list[float] = []
     with pytest.raises(UserError, match="after 4 tries"):
         Judge("http://127.0.0.1:9/v1", "m", waits.append).check()

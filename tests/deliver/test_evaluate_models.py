@@ -96,7 +96,7 @@ def court() -> Iterator[Court]:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eval_worker, "_watch_input", lambda: lambda: False)
+    monkeypatch.setattr(eval_worker, "input_ended", threading.Event)
 
 
 def measured(run: RunDir, **wanted: Any) -> Report:

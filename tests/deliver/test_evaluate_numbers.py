@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import math
 import random
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +19,7 @@ from engine.deliver.evaluate.own_function import OwnFunction
 from engine.deliver.evaluate.report import Change, Metric, Report, Row, newest, save
 from engine.deliver.evaluate.rows import evenly
 from engine.deliver.evaluate.statistics import paired, rows_needed
-from engine.deliver.evaluate.tasks import metrics_of, require
+from engine.deliver.evaluate.tasks import check_names, metrics_of, require
 from engine.deliver.evaluate.verdict import decide, metric_of, shift
 from engine.errors import UserError
 from engine.run.layout import RunDir
@@ -32,8 +35,11 @@ DIFFERENT = Change("different", "They differ.")
         ("token_f1", "The cat sat", "a cat sat down!", 0.8),  # 2 of 2 and of 3 words
         ("token_f1", "", "", 1),
         ("token_f1", "dog", "cat", 0),
+        ("token_f1", "It's 1,000.", "its 1000", 1),  # as SQuAD's own script counts
         ("rouge1", "the cat the mat", "the cat sat on the mat", 0.8),  # 4 of 4 and of 6
         ("rouge2", "the cat the mat", "the cat sat on the mat", 0.5),  # 2 of 3 and of 5
+        ("rouge2", "dog", "cat", 0),
+        ("rouge2", "cat", "cat", 1),
         ("rougeL", "the cat the mat", "the cat sat on the mat", 0.8),
         ("rougeL", "a b c d", "b a d c", 0.5),
         ("rougeL", "кот сидит", "кот сидит дома", 0.8),  # what keeps only a to z says 0
@@ -69,6 +75,11 @@ def test_differences_are_paired_and_weighted() -> None:
     assert perplexity.difference == pytest.approx(1 - math.e)
     assert paired([0.0] * 6, [1.0] * 6).is_shown
     assert not paired([0.0] * 5, [1.0] * 5).is_shown
+    for sign in (1, -1):  # ten of ten do not mean all: Clopper and Pearson's table says 69.2 %
+        every = paired([0.0] * 10, [sign * 1.0] * 10)
+        assert sorted((abs(every.low), abs(every.high))) == pytest.approx([0.692, 1], abs=1e-3)
+        assert every.low <= every.difference <= every.high
+    assert (paired([1.0] * 9, [1.0] * 9).low, paired([1.0], [1.0]).high) == (0, 0)
     with pytest.raises(ValueError, match="the same rows"):
         paired([1.0], [])
 
@@ -217,6 +228,22 @@ def test_benchmarks_are_paired_document_by_document() -> None:
     with pytest.raises(UserError) as error:
         require()
     assert "lm-eval[hf]" in error.value.fix
+
+
+def test_a_benchmark_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class TaskManager:  # of lm-eval, as far as it is asked
+        all_tasks = ("hellaswag", "arc_easy", "arc_challenge")
+
+        def match_tasks(self, names: list[str]) -> list[str]:
+            return fnmatch.filter(self.all_tasks, names[0])
+
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", SimpleNamespace(TaskManager=TaskManager))
+    (tmp_path / "mine.yaml").write_text("task: mine")
+    check_names(["hellaswag", "arc_*", str(tmp_path / "mine.yaml")])
+    for wrong in ("helaswag", str(tmp_path / "none.yaml")):
+        with pytest.raises(UserError, match="knows no task") as error:
+            check_names(["arc_easy", wrong])
+        assert ("Did you mean hellaswag?" in error.value.fix) == (wrong == "helaswag")
 
 
 # The user's own function

@@ -18,6 +18,7 @@ from engine.deliver.export.job import Cancelled, Job
 from engine.deliver.export.run_export import Exporting
 from engine.deliver.export.staging import staged
 from engine.errors import UserError
+from tests.deliver.disks import small_disk_in
 from tests.deliver.exports_made import Told, base_model, run_yaml, tuned_run
 
 
@@ -52,15 +53,8 @@ class Filling(Told):
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MiB."""
-    disk = tmp_path / "small disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=False)
+    with small_disk_in(tmp_path, 24) as disk:
+        yield disk
 
 
 def fill(disk: Path) -> Path:
@@ -108,7 +102,9 @@ def test_the_disk_is_full_at_every_tenth_of_a_merge(job: Job, small_disk: Path) 
         assert names(small_disk) == ["ballast"], "nothing half-written stays"
         assert trained_files(job) == before
         (small_disk / "ballast").unlink()
-    assert export(job, Told()).is_whole()
+    made = export(job, Told())
+    assert made.is_whole()
+    assert manifest.list_exports(job.run) == [made], "it is found again, although it lies elsewhere"
 
 
 def test_too_small_a_disk_is_noticed_before(job: Job, small_disk: Path) -> None:

@@ -119,10 +119,12 @@ def test_hostile_names_stay_names(job: Job) -> None:
 
 def test_the_next_command_is_quoted() -> None:
     assert (
-        vllm_command("a b", "$(id)", 24)
+        vllm_command("a b", "$(id)", {"r": 8, "rank_pattern": {"q_proj": 24}})
         == "vllm serve 'a b' --enable-lora --max-lora-rank 32 --lora-modules tuned='$(id)'"
     )
-    assert "--max-lora-rank" not in vllm_command("a", "b", 8)
+    assert "--max-lora-rank" not in vllm_command("a", "b", {"r": 8})
+    for refused in ({"r": 8, "use_dora": True}, {"r": 8, "modules_to_save": ["lm_head"]}, {"r": 1024}):
+        assert vllm_command("a", "b", refused) == "", "vLLM does not load these"
 
 
 def test_a_model_trained_whole_has_no_adapter(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,16 +16,20 @@ from pathlib import Path
 import pytest
 
 from engine.cli.main import main
+from engine.config.draft import DEMO
 from engine.deliver import at_home
 from engine.deliver.at_home import mark_home, standing
 from engine.deliver.export import manifest
 from engine.deliver.export.manifest import Export
+from engine.deliver.export.places import remember
+from engine.deliver.export.staging import check_final
 from engine.deliver.export_choices import choices_of, room_for
 from engine.deliver.take_home import (
     check_commands,
     copy_commands,
     local_name,
     run_commands,
+    run_notes,
     this_machine,
     write_checksums,
 )
@@ -88,8 +94,37 @@ def test_names_are_quoted_for_the_shell(name: str, monkeypatch: pytest.MonkeyPat
         assert f"./owl-{name}" in [word.rstrip("/") for word in words]
         assert "2222" in command.line
     assert [shlex.split(command.line)[0] for command in copy_commands(export, found)] == ["rsync", "scp"]
-    for command in run_commands(export):
-        assert shlex.split(command.line, comments=True)
+    # A Mac's own rsync has no -s; without it, names that a shell takes apart would be.
+    assert ("s" in shlex.split(copy_commands(export, found)[0].line)[1]) == (name != "merged")
+
+
+@pytest.mark.parametrize("target", ["merged", "adapter"])
+@pytest.mark.parametrize("objective", ["sft", "cpt", "reward"])
+@pytest.mark.parametrize("name", ["plain", "a'b\"c$(touch hit)`d`"])
+def test_python_lines_are_what_they_say_after_a_shell_has_read_them(
+    target: str, objective: str, name: str, tmp_path: Path
+) -> None:
+    export = replace(sealed(made_run(), target, name=name), objective=objective)
+    line = run_commands(export)[0].line
+    fake = tmp_path / "bin" / "python"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\nprintf %s "$2" > "{tmp_path}/saw"\n')
+    fake.chmod(0o755)
+    there = tmp_path / "there" / local_name(export)
+    there.mkdir(parents=True)
+    (there / "README.md").write_text("read me")
+    path = f"{fake.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=there.parent, env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert [one.name for one in there.parent.iterdir()] == [there.name]
+    if objective == "reward":
+        assert done.stdout == "read me"
+        return
+    said = (tmp_path / "saw").read_text()
+    texts = {node.value for node in ast.walk(ast.parse(said)) if isinstance(node, ast.Constant)}
+    assert f"./{local_name(export)}" in texts
+    assert ("Once upon a time" if objective == "cpt" else "Hello") in texts
 
 
 @pytest.mark.parametrize("name", ["merged", "my model"])
@@ -106,12 +141,13 @@ def test_the_checksum_line_works_as_it_is(name: str, tmp_path: Path) -> None:
     (export.folder / "model.safetensors").write_bytes(b"cut")
     assert subprocess.run(line, shell=True, cwd=there, capture_output=True, check=False).returncode != 0
     assert manifest.read(export.folder) == export, "the list is no part of the export"
+    check_final(export.folder, overwrite=True)  # and does not keep it from being replaced
 
 
 @pytest.mark.parametrize(
     ("target", "files", "words"),
     [
-        ("gguf", ("owl-Q4_K_M.gguf",), ("llama-cli -m", "llama-server", "http://localhost:8080")),
+        ("gguf", ("owl-Q4_K_M.gguf",), ("llama-cli --jinja -m", "llama-server", "http://localhost:8080")),
         ("lora-gguf", ("owl-base-F16.gguf", "owl-lora-F32.gguf"), ("--lora", "owl-base-F16.gguf")),
         ("ollama", ("Modelfile", "owl-Q8_0.gguf"), ("ollama create owl-ollama -f Modelfile", "open-webui")),
         ("merged", ("model.safetensors",), ("vllm serve", "transformers import pipeline")),
@@ -150,6 +186,16 @@ def test_what_was_learnt_is_only_here_until_it_is_elsewhere() -> None:
     assert not {"The trained adapter", "The export adapter"} & set(only(run))
 
 
+def test_what_is_at_home_stays_there_when_it_is_deleted_here() -> None:
+    run = weights(made_run())
+    export = sealed(run, "adapter", ("adapter_model.safetensors",))
+    mark_home(run, export)
+    shutil.rmtree(export.folder)
+    assert standing(run).safe
+    weights(run, age=-1000)
+    assert not standing(run).safe, "the run was trained further since"
+
+
 def test_an_older_export_does_not_make_it_safe() -> None:
     run = weights(made_run(), age=-1000)
     mark_home(run, sealed(run, "adapter", ("adapter_model.safetensors",)))
@@ -168,6 +214,8 @@ def test_a_file_that_failed_its_check_makes_nothing_safe() -> None:
     run = weights(made_run())
     mark_home(run, sealed(run, "gguf", ("owl-F16.gguf",), verdict="differs"))
     assert not standing(run).safe
+    sealed(run, "hub", (), extra={"url": "https://hub/ada/owl", "pushed": "adapter", "verdict": "differs"})
+    assert not standing(run).safe
 
 
 def test_a_gguf_at_home_is_enough_to_use_and_not_to_train_further() -> None:
@@ -178,13 +226,19 @@ def test_a_gguf_at_home_is_enough_to_use_and_not_to_train_further() -> None:
     assert any("cannot be trained further" in one.what and not one.matters for one in found.only_here)
 
 
-def test_a_push_counts_as_elsewhere() -> None:
+def test_a_push_counts_as_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     run = weights(made_run())
     sealed(run, "adapter", ("adapter_model.safetensors",))
     sealed(run, "hub", (), extra={"url": "https://hub/ada/owl", "pushed": "adapter"})
     found = standing(run)
     assert found.safe
     assert found.exports[0].words == "uploaded: https://hub/ada/owl"
+    shutil.rmtree(run.exports / "adapter")
+    assert standing(run).safe
+    assert main(["export", "owl"]) == 0
+    text = capsys.readouterr().out
+    assert "hub        adapter, since" in text
+    assert "Nothing has been exported" not in text
 
 
 def test_a_stopped_run_has_its_newest_checkpoint_to_lose() -> None:
@@ -193,6 +247,82 @@ def test_a_stopped_run_has_its_newest_checkpoint_to_lose() -> None:
     run.adapter.rmdir()
     assert only(run)["The newest checkpoint, of step 48"]
     assert not standing(run).safe
+
+
+def test_a_stopped_run_is_safe_once_its_newest_checkpoint_is_home() -> None:
+    run = made_run()
+    shutil.rmtree(run.adapter)
+    older = sealed(run, "adapter", name="adapter-checkpoint-24", trained_from="checkpoint-24")
+    mark_home(run, older)
+    assert not standing(run).safe
+    newest = sealed(
+        run, "adapter", ("b.safetensors",), name="adapter-checkpoint-48", trained_from="checkpoint-48"
+    )
+    assert not standing(run).safe
+    mark_home(run, newest)
+    assert standing(run).safe
+
+
+def test_an_adapter_whose_base_is_only_here_is_not_safe(tmp_path: Path) -> None:
+    run = weights(made_run())
+    base = shutil.copytree(DEMO, tmp_path / "my base")
+    run.config.write_text(run.config.read_text().replace(str(DEMO), str(base)))
+    export = sealed(run, "adapter", ("adapter_model.safetensors",), model=str(base))
+    mark_home(run, export)
+    assert not standing(run).safe
+    assert only(run)["The base model my base, without which no adapter runs"]
+    assert str(base) in run_notes(export)[0]
+    mark_home(run, sealed(run, "merged"))
+    assert standing(run).safe
+
+
+def test_exports_written_elsewhere_are_found_again_and_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = weights(made_run())
+    there = tmp_path / "big disk"
+    shutil.move(sealed(run, "merged").folder, there)
+    remember(run, there)
+    remember(run, run.exports / "adapter")
+    assert [one.export.folder for one in standing(run).exports] == [there]
+    assert main(["runs", "--export-status"]) == 0
+    assert str(there) in capsys.readouterr().out
+    assert main(["export", "owl", "--have", str(there)]) == 0
+    assert "what was learnt is elsewhere, too" in capsys.readouterr().out
+    shutil.rmtree(there)
+    assert standing(run).gone == (there,)
+    assert not standing(run).exports
+    assert main(["runs", "--export-status"]) == 0
+    assert f"gone: the export that was written to {there} is not there" in capsys.readouterr().out
+    shutil.move(sealed(made_run("other"), "merged").folder, there)
+    assert standing(run).gone == (there,), "another run's export is none of this one"
+
+
+def test_the_verb_prints_the_way_home(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = weights(made_run())
+    export = sealed(run, "adapter", ("adapter_model.safetensors",))
+    monkeypatch.setenv("SSH_CONNECTION", "8.8.8.8 5 1.1.1.1 2222")
+    assert main(["export", "owl", "--take-home"]) == 0
+    text = capsys.readouterr().out
+    for line in (
+        *copy_commands(export, this_machine()), *check_commands(export), *run_commands(export)
+    ):  # fmt: skip
+        assert f"      {line.line}\n" in text
+    assert "! only here: The trained adapter" in text
+    assert main(["export", "owl", "--take-home", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exports"][0]["check"][0]["line"] == check_commands(export)[0].line
+    assert (export.folder / "SHA256SUMS").is_file()
+    assert main(["export", "owl", "--have", "nothing"]) == 2
+    assert "Choose one of: adapter" in capsys.readouterr().err
+    assert main(["export", "owl", "--have", "adapter", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["safe"] is standing(run).safe is True
+    assert main(["export", "owl", "--quant", "Q8_0"]) == 2
+    assert "Add --to" in capsys.readouterr().err
+    assert main(["export", "owl", "--to", "adapter", "--quant", "Q8_0"]) == 2
+    assert "--quant means nothing" in capsys.readouterr().err
 
 
 def test_notes_that_make_no_sense_are_as_good_as_none() -> None:

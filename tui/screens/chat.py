@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,11 +13,10 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
-from textual.widgets.option_list import Option
 
 from engine.deliver.room import Device
-from engine.deliver.sampling import SETTINGS, Sampling, changed
-from engine.deliver.source import BASE, choices
+from engine.deliver.sampling import Sampling, changed
+from engine.deliver.source import BASE
 from engine.deliver.talk import Conversation, Opened, Piece, Reply, Talk
 from engine.display import printable
 from engine.errors import UserError
@@ -26,11 +25,13 @@ from tui.keymap import bindings
 from tui.no_room import offer_processor
 from tui.screens.base import BaseScreen
 from tui.widgets.pager import Pager
+from tui.widgets.prompt_input import PromptInput
 from tui.widgets.rows import Row
 
 PAINT_EVERY = 0.1  # seconds between pictures of an answer that is being written
 LONGEST = 200_000  # characters of an answer that are shown
 NOBODY = "nobody"
+TO_JUDGE = "the answer to judge"
 PLACEHOLDERS = {
     "chat": "write to the model; Enter sends",
     "text": "begin a text; Enter lets the model go on with it",
@@ -45,6 +46,9 @@ class ChatScreen(BaseScreen):
         run: The run.
         sides: Which of its models; see `engine.deliver.source.find_trained`.
         device: Where they are held.
+        system: System prompt.
+        by_hand: Settings of the answers in place of the model's own, by name; None where there is none.
+        template_kwargs: Variables of the chat template.
     """
 
     KEY_GROUPS = ("chat",)
@@ -68,16 +72,25 @@ left out, and that is said. A token is a piece of text, about three quarters of 
 never learned to stop. With a second model beside it, both get the same words and the same seed, and each remembers its own \
 answers."""
 
-    def __init__(self, run: RunDir, sides: Sequence[str | None] = (None,), device: Device = "auto") -> None:
+    def __init__(
+        self,
+        run: RunDir,
+        sides: Sequence[str | None] = (None,),
+        device: Device = "auto",
+        system: str = "",
+        by_hand: Mapping[str, str | None] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.run = run
         self._sides = list(sides)
         self._device: Device = device
         self._talk: Talk | None = None
         self._opened: Opened | None = None
-        self._conversation = Conversation()
+        self._conversation = Conversation(system=system)
         self._sampling: Sampling | None = None
-        self._by_hand: dict[str, str] = {}
+        self._by_hand = dict(by_hand or {})
+        self._template_kwargs = template_kwargs
         self._shown: list[list[Row]] = [[], []]
         self._partial = ["", ""]
         self._speed = ""
@@ -93,7 +106,7 @@ answers."""
             yield Pager(id="first")
             yield Pager(id="second")
         yield Static("", id="state", markup=False)
-        field = Input(placeholder="the model is being loaded ...", compact=True)
+        field = PromptInput(placeholder="the model is being loaded ...", compact=True)
         field.cursor_blink = False
         yield field
 
@@ -162,7 +175,8 @@ answers."""
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        words = event.value
+        field = self.query_one(PromptInput)
+        words, typed = field.words, field.value
         if not words.strip():
             return
         if self._answering:
@@ -174,16 +188,15 @@ answers."""
                 self._load()
             return
         self.notice.clear()
-        field = self.query_one(Input)
         field.value = ""
         if self._opened.kind == "score" and self._question is None:
             self._question = words
-            field.placeholder = "the answer to judge"
+            field.placeholder = TO_JUDGE
             self._add(("question", words))
             return
-        self._ask(self._talk, self._opened, words)
+        self._ask(self._talk, self._opened, words, typed)
 
-    def _ask(self, talk: Talk, opened: Opened, words: str) -> None:
+    def _ask(self, talk: Talk, opened: Opened, words: str, typed: str) -> None:
         question, answer = words, None
         if self._question is not None:
             question, answer = self._question, words
@@ -205,12 +218,26 @@ answers."""
 
         def failed(error: UserError) -> None:
             if talk is self._talk:
+                self._question = question if answer is not None else None
                 self._settle()
+                self._give_back(typed)
                 self.show_error(error)
 
         if self._timer is not None:
             self._timer.resume()
-        self.in_background(lambda: talk.ask(prompts, sampling, tell), done, "answer", failed)
+        self.in_background(
+            lambda: talk.ask(prompts, sampling, tell, self._template_kwargs), done, "answer", failed
+        )
+
+    def _give_back(self, typed: str) -> None:
+        """What was not answered stands in the field again, to be shortened or sent once more."""
+        for rows in self._shown:
+            del rows[-3:]  # who said it, what, and an empty row
+        field = self.query_one(PromptInput)
+        if not field.value:
+            field.value = typed
+            field.cursor_position = len(typed)
+        self._paint()
 
     def _answered(self, opened: Opened, question: str, replies: list[Reply]) -> None:
         self._settle()
@@ -230,7 +257,8 @@ answers."""
             self._timer.pause()
         self._relabel()
         if self._opened is not None:
-            self.query_one(Input).placeholder = PLACEHOLDERS[self._opened.kind]
+            words = PLACEHOLDERS[self._opened.kind] if self._question is None else TO_JUDGE
+            self.query_one(Input).placeholder = words
         self._paint()
         self._tell()
 
@@ -315,89 +343,61 @@ answers."""
             self._paint()
 
     def action_settings(self) -> None:
-        from tui.screens.pick import PickScreen
+        from tui.answer_settings import ask_setting
 
         sampling = self._sampling
         if sampling is None:
             self.notice.say("The model is not loaded yet.")
             return
-        options = [
-            Option(
-                Content.assemble(
-                    f"{key:<20}", (f"{_number(getattr(sampling, key)):<7} ", "bold"), (setting.help, "$muted")
-                ),
-                id=key,
-            )
-            for key, setting in SETTINGS.items()
-        ]
-        words = "As the model's makers set them, where they did. Enter changes the marked one."
-        self.app.push_screen(PickScreen("How answers are made", words, options), self._setting_picked)
 
-    def _setting_picked(self, key: str | None) -> None:
-        if key is None or self._sampling is None:
-            return
-        from tui.screens.ask import AskScreen
+        def done(key: str, value: str) -> None:
+            self._by_hand[key] = value
+            self._sampling = changed(sampling, {key: value})
+            self._tell()
 
-        sampling, setting = self._sampling, SETTINGS[key]
-        help_text = f"{setting.help[0].upper()}{setting.help[1:]}."
-        asking = AskScreen(
-            key, help_text, _number(getattr(sampling, key)), lambda value: changed(sampling, {key: value})
-        )
-
-        def done(value: str | None) -> None:
-            if value is not None:
-                self._by_hand[key] = value
-                self._sampling = changed(sampling, {key: value})
-                self._tell()
-
-        self.app.push_screen(asking, done)
+        ask_setting(self, sampling, done)
 
     def action_against(self) -> None:
         """Choose what stands beside it."""
         first = self._sides[0] or (self._opened.names[0] if self._opened else None)
-        options = [(name, name) for name in self._choices() if name != first]
-        self._pick("Which model beside it?", [*options, (NOBODY, "nobody: one model alone")], 1)
+        more = [(NOBODY, "nobody: one model alone")]
+
+        def sides(name: str) -> list[str | None]:
+            return [self._sides[0]] if name == NOBODY else [self._sides[0], name]
+
+        self._pick("Which model beside it?", first, BASE, more, sides)
 
     def action_model(self) -> None:
         """Choose which model talks."""
         second = self._sides[1] if len(self._sides) > 1 else None
-        self._pick("Which model?", [(name, name) for name in self._choices() if name != second], 0)
+        self._pick("Which model?", second, None, [], lambda name: [name, *self._sides[1:]])
 
-    def _choices(self) -> list[str]:
-        try:
-            return choices(self.run)
-        except UserError as error:
-            self.show_error(error)
-            return []
-
-    def _pick(self, title: str, options: list[tuple[str, str]], side: int) -> None:
-        from tui.screens.pick import PickScreen
+    def _pick(
+        self,
+        title: str,
+        without: str | None,
+        marked: str | None,
+        more: Sequence[tuple[str, str]],
+        sides_with: Callable[[str], list[str | None]],
+    ) -> None:
+        from tui.pick_model import pick_model
 
         if self._answering:
             self.notice.say("The answer is still being written. Esc stops it.")
             return
 
-        def picked(name: str | None) -> None:
-            sides = (
-                [*self._sides[:1], *([] if name == NOBODY else [name])] if side else [name, *self._sides[1:]]
-            )
-            if name is None or sides == self._sides:
-                return
-            self._sides = sides
-            self._conversation.clear()
-            self._shown = [[], []]
-            self._load()
+        def done(name: str) -> None:
+            if (sides := sides_with(name)) != self._sides:
+                self._sides, self._question = sides, None
+                self._conversation.clear()
+                self._shown = [[], []]
+                self._load()
 
         words = "It is loaded now, which may take a while. The conversation begins anew."
-        listed = [Option(Content(words), id=name) for name, words in options]
-        self.app.push_screen(PickScreen(title, words, listed, BASE if side else None), picked)
+        pick_model(self, self.run, title, words, without, marked, done, more)
 
     def leaving(self) -> Iterable[str]:
-        return (f"Talk on, on the command line: finetui chat {self.run.name}",)
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
+        return (f"Talk on: finetui chat {self.run.name}",)
 
 
 def _said(who: str, words: str, style: str = "") -> list[Row]:

@@ -9,11 +9,10 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.widgets.option_list import Option
 
 from engine.deliver.compare import Compare, Compared, Note, Started, summary
 from engine.deliver.room import Device
-from engine.deliver.source import BASE, choices
+from engine.deliver.source import BASE
 from engine.display import printable
 from engine.errors import UserError
 from engine.run.layout import RunDir
@@ -178,24 +177,18 @@ rate, or train longer."""
 
     def action_against(self) -> None:
         """Choose what it is compared with."""
-        from tui.screens.pick import PickScreen
+        from tui.pick_model import pick_model
 
         after = self._started.after if self._started is not None else self._which
-        try:
-            names = [name for name in choices(self.run) if name != after]
-        except UserError as error:
-            self.show_error(error)
-            return
 
-        def picked(name: str | None) -> None:
-            if name is not None and name != self._against:
+        def done(name: str) -> None:
+            if name != self._against:
                 self._against = name
                 self.notice.clear()
                 self._load()
 
         words = "It answers the same questions."
-        listed = [Option(Content(name), id=name) for name in names]
-        self.app.push_screen(PickScreen("Compare with which model?", words, listed, self._against), picked)
+        pick_model(self, self.run, "Compare with which model?", words, after, self._against, done)
 
     def action_back(self) -> None:
         self.app.pop_screen()

@@ -10,12 +10,11 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.widgets.option_list import Option
 
 from engine.deliver.evaluate import show
 from engine.deliver.evaluate.report import Report, Row, newest
 from engine.deliver.evaluate.run_evaluate import Came, Evaluate, Finished, Note, Progress, Started, Wanted
-from engine.deliver.source import BASE, choices
+from engine.deliver.source import BASE
 from engine.display import printable
 from engine.errors import UserError
 from engine.run.layout import RunDir
@@ -214,27 +213,19 @@ word. Token F1 and ROUGE count words in common with the wanted answer.
 
     def action_against(self) -> None:
         """Choose what it is compared with."""
-        from tui.screens.pick import PickScreen
+        from tui.pick_model import pick_model
 
         report = self._report
-        try:
-            names = [
-                name for name in choices(self.run) if name != (report.after if report else self._wanted.which)
-            ]
-        except UserError as error:
-            self.show_error(error)
-            return
+        after = report.after if report is not None else self._wanted.which
         now = self._wanted.against or (report.before if report is not None else BASE)
 
-        def picked(name: str | None) -> None:
-            if name is not None:
-                self._wanted = replace(self._wanted, against=name)
-                self.notice.clear()
-                self._measure()
+        def done(name: str) -> None:
+            self._wanted = replace(self._wanted, against=name)
+            self.notice.clear()
+            self._measure()
 
-        listed = [Option(Content(name), id=name) for name in names]
         words = "Both are measured on the same rows."
-        self.app.push_screen(PickScreen("Compare with which model?", words, listed, now), picked)
+        pick_model(self, self.run, "Compare with which model?", words, after, now, done)
 
     def action_back(self) -> None:
         if self._evaluate is not None and self._report is None:

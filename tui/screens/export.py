@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -19,21 +19,18 @@ from engine.deliver.export.job import Cancelled
 from engine.deliver.export.manifest import Export
 from engine.deliver.export.run_export import Exporting
 from engine.deliver.export_choices import WITH_QUANTS, Choice, Room, choices_of, quant_sizes, room_for
-from engine.deliver.proof.table import lines as proof_lines
-from engine.deliver.proof.types import of_json
 from engine.deliver.protocol import Message
 from engine.display import gib, printable
 from engine.errors import UserError
 from engine.run.layout import RunDir
 from tui.keymap import bindings
 from tui.screens.base import BaseScreen
-from tui.text import hanging, stack
+from tui.screens.export_rows import detail, form, progress, result_rows
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.pager import Pager
 from tui.widgets.rows import Row
 
 _FORMS = 34  # width of the list of forms
-_BAR = 24  # cells of the bar of bytes
 
 
 class ExportScreen(BaseScreen):
@@ -111,7 +108,7 @@ Everything is written under a hidden name first. Stopping leaves nothing half-wr
     def _looked(self, found: tuple[list[Choice], Mapping[str, int]]) -> None:
         choices, self._sizes = found
         self._choices = {choice.name: choice for choice in choices}
-        self.query_one("#forms", ChoiceList).fill(Option(_form(choice), id=choice.name) for choice in choices)
+        self.query_one("#forms", ChoiceList).fill(Option(form(choice), id=choice.name) for choice in choices)
         self._fill_quants()
         self._measure()
 
@@ -176,7 +173,7 @@ Everything is written under a hidden name first. Stopping leaves nothing half-wr
         self.query_one("#progress").display = self._busy
         self.query_one("#told").display = working
         self.query_one("#detail", Static).update(self._detail())
-        self.query_one("#progress", Static).update(self._progress())
+        self.query_one("#progress", Static).update(progress(self._step, self._bytes))
         self.query_one(Pager).show(self._told)
         self._relabel()
 
@@ -193,39 +190,7 @@ Everything is written under a hidden name first. Stopping leaves nothing half-wr
         choice = self._choices.get(self._target or "")
         if choice is None:
             return Content.styled("Looking at what can be made ...", "$muted")
-        width = max(30, self.size.width - 2)
-        rows = [hanging(" ", "", choice.help, width)]
-        if choice.refusal is not None:
-            rows.append(hanging("✗", "bold $error", printable(choice.refusal.what, 300), width))
-            return stack(*rows, hanging("→", "bold $primary", printable(choice.refusal.fix, 300), width))
-        room = self._room
-        if isinstance(room, UserError):
-            rows.append(hanging("!", "bold $warning", printable(room.what, 300), width))
-        elif room is None:
-            rows.append(Content.styled("  measuring ...", "$muted"))
-        else:
-            free = "" if room.free_bytes is None else f"; {gib(room.free_bytes)} are free"
-            mark = ("✓", "$success") if room.fits else ("✗", "bold $error")
-            rows.append(
-                hanging(
-                    *mark,
-                    f"takes up to {gib(room.disk_bytes)} of disk{free} ({printable(room.words, 200)})",
-                    width,
-                )
-            )
-        if choice.made is not None:
-            where = f"There is one of {choice.made.made_at[:16].replace('T', ' ')} UTC: {choice.made.folder}"
-            rows.append(hanging("•", "$muted", printable(where, 300), width))
-        return stack(*rows)
-
-    def _progress(self) -> Content:
-        parts = [("● ", "$primary"), (printable(self._step, 120), "bold")]
-        if self._bytes is not None and self._bytes[1] > 0:
-            done, total = self._bytes
-            filled = min(_BAR, _BAR * done // total)
-            parts += [("\n  " + "█" * filled, "$primary"), ("░" * (_BAR - filled), "$muted")]
-            parts.append((f"  {_size(done)} of {_size(total)}", ""))
-        return Content.assemble(*parts)
+        return detail(choice, self._room, max(30, self.size.width - 2))
 
     # The work, in a thread and another process
 
@@ -297,9 +262,11 @@ Everything is written under a hidden name first. Stopping leaves nothing half-wr
         if choice is None or self._busy:
             return
         if choice.refusal is not None:
-            self.show_error(choice.refusal)
+            self.notice.say("This form is not possible here; why, and what to do, stands above.")
         elif choice.name in WITH_QUANTS[:1] and not self._wanted:
             self.notice.say("Tick at least one number format: Tab, then space.")
+        elif choice.name == "ollama" and len(self._wanted) > 1:
+            self.notice.say("Ollama takes one number format: Tab, then space on the one that you want.")
         elif choice.name == "hub":
             self._ask_repo()
         elif choice.made is not None:
@@ -376,43 +343,3 @@ Everything is written under a hidden name first. Stopping leaves nothing half-wr
     def leaving(self) -> Iterable[str]:
         stopped = ("The export was stopped; nothing half-written is left.",) if self._busy else ()
         return (*stopped, f"The same on the command line: finetui export {self.run.name}")
-
-
-def result_rows(made: Export, width: int) -> list[Row]:
-    """A finished export: where it is, its proof as a table, what comes next."""
-    url = made.extra.get("url")
-    where = str(url) if isinstance(url, str) else f"{made.folder}  ({_size(made.total_bytes)})"
-    proof = of_json(made.proof)
-    differs = proof is not None and proof.verdict == "differs"
-    head = (
-        ("! Written, but the check failed  ", "bold $error") if differs else ("✓ Exported  ", "bold $success")
-    )
-    rows: list[Row] = [(head, (printable(where, 400), ""))]
-    if proof is not None:
-        style = {"same": "$success", "differs": "bold $error"}.get(proof.verdict, "$warning")
-        told = proof_lines(proof, width)
-        rows += [(), ((told[0], style),), *(((line, _line_style(line)),) for line in told[1:])]
-    if url is None and not differs:
-        rows += [(), (("Next: t, to take it home.", "bold"),)]
-    return rows
-
-
-def _line_style(line: str) -> str:
-    if line.startswith("  ✗") or "DIFFERS" in line:
-        return "bold $error"
-    return "$muted" if line.startswith("  -") else ""
-
-
-def _form(choice: Choice) -> Content:
-    parts: list[Any] = [f"{choice.title:<18}"]
-    if choice.refusal is not None:
-        parts.append(("not possible", "$muted"))
-    elif choice.made is not None:
-        verdict = (choice.made.proof or {}).get("verdict")
-        words = {"same": "checked", "differs": "CHECK FAILED"}.get(str(verdict), "not checked")
-        parts.append((words, "bold $error" if verdict == "differs" else "$success"))
-    return Content.assemble(*parts)
-
-
-def _size(num_bytes: int) -> str:
-    return gib(num_bytes) if num_bytes >= 1 << 20 else f"{num_bytes / 1024:.0f} KiB"

@@ -16,6 +16,7 @@ from engine.deliver.take_home import (
     check_commands,
     copy_commands,
     run_commands,
+    run_notes,
     this_machine,
     write_checksums,
 )
@@ -55,6 +56,7 @@ with ! hold what was learned."""
         self._standing: Standing | None = None
         self._remote: Remote | None = None
         self._sums = False
+        self._copied = 0
 
     def head(self) -> Iterable[Widget]:
         yield Static("", id="head", classes="head", markup=False)
@@ -110,6 +112,7 @@ with ! hold what was learned."""
     def action_turn(self, by: int) -> None:
         if self._standing is not None and self._standing.exports:
             self._at = (self._at + by) % len(self._standing.exports)
+            self._copied = 0
             self.notice.clear()
             self.query_one(Pager).clear()
             self._tell()
@@ -120,14 +123,22 @@ with ! hold what was learned."""
         kept, remote = self._kept, self._remote
         if kept is None or remote is None:
             return
+        # The next line each time: wrapped lines cannot be marked with the mouse.
+        commands = [*copy_commands(kept.export, remote), *(check_commands(kept.export) if self._sums else [])]
+        commands += run_commands(kept.export)
+        command = commands[self._copied % len(commands)]
         try:
-            path = copy(self.app, copy_commands(kept.export, remote)[0].line)
+            path = copy(self.app, command.line)
         except OSError as error:
             self.notice.say(f"It cannot be copied: {error.strerror}.")
         except UserError as error:
             self.show_error(error)
         else:
-            self.notice.say(f"Sent to the terminal's clipboard, and written into {path}")
+            self._copied += 1
+            line = printable(command.line.partition(" ")[0], 40)
+            self.notice.say(
+                f"Sent to the terminal's clipboard, and written into {path}: {line} ... y again: the next line"
+            )
 
     def action_have(self) -> None:
         from tui.screens.confirm import ConfirmScreen
@@ -187,7 +198,8 @@ def _export_rows(kept: Kept, remote: Remote, sums: bool) -> list[Row]:
         rows.append(
             (("The folder cannot be written, so compare with the checksums in export.json.", "$warning"),)
         )
-    return [*rows, (), _heading("Run it there"), *_commands(run_commands(export))]
+    rows += [(), _heading("Run it there"), *_commands(run_commands(export))]
+    return [*rows, *((("! ", "bold $warning"), (printable(note, 600), "")) for note in run_notes(export))]
 
 
 def only_here_rows(found: Standing) -> list[Row]:
@@ -198,6 +210,10 @@ def only_here_rows(found: Standing) -> list[Row]:
         rows.append(
             (mark, (f"{printable(only.what, 200)} ({gib(only.bytes)})", "bold" if only.matters else ""))
         )
+    rows += [
+        (("- ", "$muted"), (f"Gone: the export that was written to {printable(path, 300)}", "$warning"))
+        for path in found.gone
+    ]
     if found.safe:
         rows.append(
             (

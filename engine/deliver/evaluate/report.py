@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.deliver.evaluate.statistics import Interval
 from engine.errors import UserError
 from engine.run import atomic
 from engine.run.layout import RunDir
@@ -18,39 +19,23 @@ VERSION = 1
 Outcome = Literal["better", "worse", "none", "identical"]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One line of the table.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric(Interval):
+    """One line of the table: a difference, and of what. `needed` is told only where no difference is shown.
 
     Attributes:
         name: Such as ``exact_match``, or ``hellaswag/acc``.
         title: For the table.
         unit: ``share``, ``number`` or ``tokens``.
         better: ``up``, ``down`` or nothing.
-        before: Of the first model.
-        after: Of the second one.
-        difference: The second minus the first.
-        low: Lower end of the 95 % interval of the difference.
-        high: Its upper end.
-        rows: Rows that were measured.
-        differing: Rows where the models differ.
         verdict: ``better``, ``worse``, ``none``; empty where nothing is better or worse.
-        needed: Rows needed to tell a difference of this size, roughly.
     """
 
     name: str
     title: str
     unit: str
     better: str
-    before: float
-    after: float
-    difference: float
-    low: float
-    high: float
-    rows: int
-    differing: int
     verdict: str
-    needed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,16 @@ LONGEST = 4000  # words of a text that are looked at for the order, whose cost g
 def rouge_n(answer: Sequence[str], reference: Sequence[str], n: int) -> float:
     """F-measure of the runs of `n` words that both have, from 0 to 1.
 
+    Texts too short for a single run agree where they are the same; rouge-score gives a perfect answer of one word 0 there.
+
     Args:
         answer: Words of the one.
         reference: Words of the other.
         n: Words in a run.
     """
     mine, right = _runs(answer, n), _runs(reference, n)
+    if not mine and not right:
+        return float(list(answer) == list(reference))
     return f_measure((mine & right).total(), mine.total(), right.total())
 
 

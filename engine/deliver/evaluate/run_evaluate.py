@@ -12,6 +12,7 @@ from engine.deliver.evaluate import kinds, report, tasks
 from engine.deliver.evaluate.judge import check_url
 from engine.deliver.evaluate.own_function import SECONDS
 from engine.deliver.evaluate.report import Metric, Report
+from engine.deliver.evaluate.verdict import decide
 from engine.deliver.protocol import Message, Worker
 from engine.deliver.room import Device, Place
 from engine.deliver.source import BASE, RESULT, find_trained
@@ -204,7 +205,7 @@ class Evaluate:
         return {
             "sides": list(names), "metrics": list(wanted.metrics), "data": _path(wanted.data), "limit": wanted.limit,
             "function": _path(wanted.function), "function_seconds": wanted.function_seconds, "judge": judge,
-            "max_new_tokens": wanted.max_new_tokens,
+            "tasks": list(wanted.tasks), "max_new_tokens": wanted.max_new_tokens,
         }  # fmt: skip
 
     def _messages(self, module: str, options: dict[str, Any], place: Place) -> Iterator[Message]:
@@ -236,7 +237,9 @@ class Evaluate:
         if self._closed:
             return
         told = made.report
-        merged = replace(told, metrics=[*told.metrics, *metrics], notes=[*told.notes, *notes])
+        metrics = [*told.metrics, *metrics]
+        outcome, words = decide(metrics, told.primary, told.change)
+        merged = replace(told, metrics=metrics, outcome=outcome, words=words, notes=[*told.notes, *notes])
         yield self._save(merged, made.path)
 
     def _save(self, told: Report, path: Path | None) -> Finished:

@@ -12,6 +12,7 @@ SEED = 42
 FEWEST = (
     6  # rows that have to differ: with five, all of them going one way happens by chance in 1 of 16 cases
 )
+_TAIL = 0.025  # of a 95 % interval, on either side
 _AT_ONCE = 4_000_000  # drawn rows in memory
 _POWER = 2.8  # 1.96 + 0.84: to tell a difference at 95 % in four of five tries
 
@@ -87,6 +88,9 @@ def paired(
         found.append(change(weighted[1][rows].sum(1) / total) - change(weighted[0][rows].sum(1) / total))
     low, high = np.percentile(np.concatenate(found), (2.5, 97.5))
     apart = pair[1] - pair[0]
+    if weights is None and transform is None and np.ptp(apart) == 0:
+        # Rows that all say the same leave nothing to resample, and yet others might not change: Clopper and Pearson's bound.
+        low, high = sorted((new - old, (new - old) * _TAIL ** (1 / count)))
     return Interval(
         float(old),
         float(new),

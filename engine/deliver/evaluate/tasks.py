@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from engine.deliver.evaluate.kinds import Kind
 from engine.deliver.evaluate.report import Metric
 from engine.deliver.evaluate.statistics import paired
 from engine.deliver.evaluate.verdict import metric_of
+from engine.display import printable
 from engine.errors import UserError
 
 Samples = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -28,6 +32,24 @@ def require() -> None:
             "the Python environment of finetui",
             "Install it there: pip install 'lm-eval[hf]'",
         )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """For worker processes: refuse what lm-eval does not know, before anything takes long; seconds, as it has thousands of tasks.
+
+    Raises:
+        UserError: One is neither a task nor a file.
+    """
+    known = import_module("lm_eval.tasks").TaskManager()
+    for name in names:
+        if not Path(name).exists() and not known.match_tasks([name]):
+            near = difflib.get_close_matches(name, known.all_tasks, 3)
+            hint = f"Did you mean {' or '.join(near)}? " if near else ""
+            raise UserError(
+                f"lm-eval knows no task called {printable(name, 80)!r}, and there is no such file.",
+                f"--tasks {printable(','.join(names), 200)}",
+                f"{hint}List the names it knows: lm-eval ls tasks",
+            )
 
 
 def metrics_of(before: Samples, after: Samples, higher: Mapping[str, Mapping[str, Any]]) -> list[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from engine.deliver.evaluate.kinds import KINDS, Kind
 from engine.deliver.evaluate.report import Change, Metric, Outcome
@@ -18,10 +19,15 @@ def metric_of(kind: Kind, found: Interval) -> Metric:
     if kind.better:
         went_up = found.difference > 0
         verdict = "none" if not found.is_shown else "better" if went_up == (kind.better == "up") else "worse"
+    is_told = verdict == "none" and found.differing >= FEWEST
     return Metric(
-        kind.name, kind.title, kind.unit, kind.better, found.before, found.after, found.difference, found.low, found.high,
-        found.rows, found.differing, verdict, found.needed if verdict == "none" and found.differing >= FEWEST else None,
-    )  # fmt: skip
+        **{**asdict(found), "needed": found.needed if is_told else None},
+        name=kind.name,
+        title=kind.title,
+        unit=kind.unit,
+        better=kind.better,
+        verdict=verdict,
+    )
 
 
 def decide(metrics: Sequence[Metric], primary: str, change: Change) -> tuple[Outcome, list[str]]:

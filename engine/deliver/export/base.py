@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.deliver.export.job import Cancelled, Tell
+from engine.deliver.export.job import Tell
 from engine.deliver.source import Trained
 from engine.display import printable
 from engine.errors import UserError
 from engine.models.weights import read_weights
 from engine.run import atomic
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model's name is that of a folder, there or gone, and not one on the Hub."""
+    return name.startswith(("/", "~", ".")) or Path(name).expanduser().is_dir()
 
 
 def base_on_disk(trained: Trained) -> Path | None:
@@ -18,11 +23,9 @@ def base_on_disk(trained: Trained) -> Path | None:
     from engine.hub.names import parse
 
     name, revision = trained.config.model.model_name_or_path, trained.config.model.model_revision
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if name.startswith(("/", "~", ".")):
-        return None
+    if is_folder(name):
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
     repo = parse(name)
     return cache.whole_model(repo.id, revision) if repo.place == "hub" else None
 
@@ -32,7 +35,7 @@ def hub_id(trained: Trained) -> str | None:
     from engine.hub.names import parse
 
     name = trained.config.model.model_name_or_path
-    if Path(name).expanduser().is_dir() or name.startswith(("/", "~", ".")):
+    if is_folder(name):
         return None
     repo = parse(name)
     return repo.id if repo.place == "hub" else None
@@ -59,14 +62,14 @@ def unquantized_base(trained: Trained, tell: Tell) -> Path:
     Raises:
         UserError: There is no such thing, or it cannot be had.
     """
+    from engine.deliver.export.hub_task import hub_task
     from engine.hub.download import download, tokenizer_files
     from engine.hub.names import parse
-    from engine.hub.task import Progress, Task
 
     name, revision = trained.config.model.model_name_or_path, trained.config.model.model_revision
     here = base_on_disk(trained)
     if here is None:
-        if name.startswith(("/", "~", ".")):
+        if is_folder(name):
             raise UserError(
                 "The folder of the base model is gone, and the adapter is of no use without it.",
                 printable(name, 300),
@@ -74,21 +77,8 @@ def unquantized_base(trained: Trained, tell: Tell) -> Path:
             )
         repo = parse(name)
 
-        def progress(told: Progress) -> None:
-            if told.words:
-                tell.say(told.words)
-            if told.total:
-                tell.progress(told.done, told.total)
-
-        def cancelled() -> bool:
-            try:
-                tell.check()
-            except Cancelled:
-                return True
-            return False
-
         tell.step(f"Downloading the base model {printable(repo.id, 120)}")
-        task = Task(progress, cancelled)
+        task = hub_task(tell)
         try:
             if repo.place == "hub":  # a quantized base is seen by its config, before its gigabytes come
                 check_unquantized(tokenizer_files(repo.id, revision, task), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from engine.deliver.export.job import Job
 from engine.display import duration, printable
 from engine.hub.cache import COMMIT
 from engine.hub.names import parse
+from engine.run import atomic
 from engine.run.comparing import result_of
 
 Form = Literal["adapter", "merged", "gguf"]
@@ -56,15 +58,27 @@ def plain(text: object, limit: int = 200) -> str:
     return "".join(f"\\{char}" if char in _MARKDOWN else char for char in printable(text, limit))
 
 
-def vllm_command(base: str, adapter: str, rank: int) -> str:
-    """How vLLM serves a base with an adapter.
+def talks(objective: str) -> bool:
+    """Whether a model trained for this answers; a reward model scores answers instead."""
+    return all(about.talks for about in OBJECTIVES.values() if about.id == objective)
+
+
+def vllm_command(base: str, adapter: str, config: Mapping[str, object]) -> str:
+    """How vLLM serves a base with an adapter; empty where it cannot (vllm/lora/peft_helper.py and vllm/config/lora.py there).
 
     Args:
         base: Name or folder of the base.
         adapter: Folder of the adapter.
-        rank: Of the adapter; vLLM wants the next power of two, 16 where nothing is said.
+        config: PEFT's settings of the adapter.
     """
-    highest = 1 << (max(rank, 16) - 1).bit_length()
+    rank = config.get("r")
+    patterns = config.get("rank_pattern")
+    ranks = [rank, *(patterns.values() if isinstance(patterns, Mapping) else ())]
+    largest = max([16, *(one for one in ranks if isinstance(one, int))])
+    whole = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "target_parameters")
+    if largest > 512 or any(config.get(name) for name in whole):
+        return ""
+    highest = 1 << (largest - 1).bit_length()
     more = f" --max-lora-rank {highest}" if highest > 16 else ""
     return f"vllm serve {shlex.quote(base)} --enable-lora{more} --lora-modules tuned={shlex.quote(adapter)}"
 
@@ -195,6 +209,7 @@ def _usage(job: Job, form: Form) -> str:
         )
     text = f"With transformers, in this folder:\n\n```python\n{load}\n{ask}```\n"
     if not scores:
-        serve = vllm_command(name, ".", config.lora.lora_r) if form == "adapter" else "vllm serve ."
-        text += f"\nAs a server with vLLM:\n\n```sh\n{serve}\n```\n"
+        settings = atomic.read_json(job.trained.path / "adapter_config.json") or {}
+        serve = vllm_command(name, ".", settings) if form == "adapter" else "vllm serve ."
+        text += f"\nAs a server with vLLM:\n\n```sh\n{serve}\n```\n" if serve else ""
     return text

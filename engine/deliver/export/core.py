@@ -12,6 +12,7 @@ from typing import Any
 from engine.deliver.export import manifest
 from engine.deliver.export.checks import check, os_in_words
 from engine.deliver.export.job import Cancelled, Job, Tell
+from engine.deliver.export.places import remember
 from engine.deliver.export.staging import staged
 from engine.deliver.export.targets import find_target
 from engine.display import printable
@@ -50,6 +51,10 @@ def export(job: Job, tell: Tell) -> manifest.Export:
                 raise in_words(error, job.final, into) from error
     except OSError as error:
         raise in_words(error, job.final) from error
+    try:
+        remember(job.run, job.final)
+    except OSError as error:
+        tell.say(f"Where this export lies cannot be noted in the run's folder ({error.strerror}).")
     made = manifest.read(job.final)
     assert made is not None
     return made

@@ -73,6 +73,15 @@ class Tell(Protocol):
         """Only look whether the user wants to stop."""
 
 
+def wants_to_stop(tell: Tell) -> bool:
+    """Whether the user wants to stop, as a question, for code that does not know of `Cancelled`."""
+    try:
+        tell.check()
+    except Cancelled:
+        return True
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What an export takes.

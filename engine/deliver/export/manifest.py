@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.deliver.export.job import Job
+from engine.deliver.export.places import elsewhere
 from engine.display import printable
 from engine.errors import UserError
 from engine.run import atomic
+from engine.run.checkpoints import SUMS
 from engine.run.layout import RunDir
 
 FILE = "export.json"
@@ -183,13 +185,22 @@ def read(folder: Path) -> Export | None:
 
 
 def list_exports(run: RunDir) -> list[Export]:
-    """The finished exports in the run's own folder, oldest first. Half-written ones have a hidden name and never count."""
+    """A run's finished exports, oldest first: those in its folder, and those that ``--out`` wrote elsewhere and that are still there.
+
+    Half-written ones have a hidden name and never count.
+    """
     try:
         folders = [path for path in run.exports.iterdir() if not path.name.startswith(".") and path.is_dir()]
     except OSError:
-        return []
+        folders = []
     found = [export for path in folders if (export := read(path)) is not None]
+    found += [export for path in elsewhere(run) if (export := _of_run(run, path)) is not None]
     return sorted(found, key=lambda export: (export.made_at, export.folder.name))
+
+
+def gone_exports(run: RunDir) -> list[Path]:
+    """Places that ``--out`` wrote to and where the export is no more: moved, deleted, or on a disk that is not there now."""
+    return [path for path in elsewhere(run) if _of_run(run, path) is None]
 
 
 def find_export(job: Job, target: str) -> Export | None:
@@ -221,9 +232,9 @@ def trained_sha256(folder: Path) -> str:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Every file of an export but export.json and the core's own, sorted."""
+    """Every file of an export, sorted, but for what tells of the others: export.json, the list for ``sha256sum``, the core's own."""
     found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
-    return sorted(path for path in found if path not in (folder / FILE, folder / EXTRA))
+    return sorted(path for path in found if path not in (folder / FILE, folder / SUMS, folder / EXTRA))
 
 
 def sha256(path: Path, done: Callable[[int], None] = lambda num_bytes: None) -> str:
@@ -241,6 +252,12 @@ def sha256(path: Path, done: Callable[[int], None] = lambda num_bytes: None) -> 
 def now() -> str:
     """The time as export.json has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _of_run(run: RunDir, folder: Path) -> Export | None:
+    """The export there, unless another run's has taken its place."""
+    found = read(folder)
+    return found if found is not None and found.run == run.name else None
 
 
 def _also(hashed: Callable[[int], None], before: int, done: int) -> None:

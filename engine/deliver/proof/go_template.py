@@ -1,15 +1,18 @@
 """Ollama's template language, as far as a Modelfile of ours uses it: what Ollama would write for a conversation.
 
 Go's text/template with ``range $i, $_ := .Messages``, ``if``, ``else if``, ``else``, ``end``, ``eq``, ``and``, ``or``, ``not``, ``len``,
-``slice`` and string constants. As in Ollama, system messages are joined into ``.System``, and the Modelfile's SYSTEM becomes
-the first message where there is none.
+``slice`` and string constants. As in Ollama, the Modelfile's SYSTEM comes first unless the conversation begins with a system
+message, all system messages are joined into ``.System``, and neighbouring messages of one role become one.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 _ACTION = re.compile(r"(\{\{.*?\}\})", re.S)
@@ -51,15 +54,15 @@ def render(template: str, messages: Sequence[Mapping[str, Any]], system: str = "
     Raises:
         TemplateError: The template uses something unknown, or is broken.
     """
-    if system and not any(message["role"] == "system" for message in messages):
-        messages = [{"role": "system", "content": system}, *messages]
-    joined = "\n\n".join(str(message["content"]) for message in messages if message["role"] == "system")
-    root = {
-        "System": joined,
-        "Messages": [
-            {"Role": message["role"], "Content": message.get("content") or ""} for message in messages
-        ],
-    }
+    said = [(str(message["role"]), str(message.get("content") or "")) for message in messages]
+    if system and (not said or said[0][0] != "system"):
+        said = [("system", system), *said]
+    joined = "\n\n".join(content for role, content in said if role == "system")
+    turns = [
+        {"Role": role, "Content": "\n\n".join(content for _, content in group)}
+        for role, group in groupby(said, key=itemgetter(0))
+    ]
+    root = {"System": joined, "Messages": turns}
     text, rest = _block(_ACTION.split(template), {"$": root, ".": root})
     if rest:
         raise TemplateError(f"{rest[0]} ends nothing")
@@ -82,7 +85,8 @@ def _block(parts: list[str], scope: dict[str, Any]) -> tuple[str, list[str]]:
         elif words.startswith("range "):
             made, parts = _range(words, parts, scope)
         else:
-            made = str(_evaluate(words, scope))
+            value = _evaluate(words, scope)
+            made = str(value).lower() if isinstance(value, bool) else str(value)
         out += made
     return out, parts
 
@@ -172,11 +176,14 @@ def _apply(name: str, values: list[Any]) -> Any:
 
 def _value(word: str, scope: dict[str, Any]) -> Any:
     if word.startswith('"'):
-        return word[1:-1]
+        try:
+            return json.loads(word, strict=False)
+        except ValueError as error:
+            raise TemplateError(word) from error
     if word.isdigit():
         return int(word)
-    if word == "$i":
-        return scope.get("$i", 0)
+    if word == "$i" and word in scope:
+        return scope[word]
     start, _, field = word.partition(".")
     if start not in ("", "$") or field not in ("System", "Messages", "Role", "Content"):
         raise TemplateError(word)

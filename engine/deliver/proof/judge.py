@@ -44,6 +44,12 @@ def judge(kind: Kind, asked: Reference, seen: Sequence[Seen | None], stops: Stop
         stops: How it ends answers.
     """
     pairs = [(case, one) for case, one in zip(asked.cases, seen, strict=True) if one is not None]
+    if not pairs:
+        nothing = Cause(
+            "It could be asked nothing: every prompt has tools, and an Ollama template of ours has no place for them.",
+            "Ask it a few questions yourself, or serve the GGUF file with its own template: llama-server --jinja -m FILE",
+        )
+        return Form(kind.name, kind.file, "not run", (Check("asked", None, "no prompt"),), (nothing,))
     checks: list[Check] = []
     if kind.talks:
         checks.append(_count("prompt text", [same_text(*pair) for pair in pairs]))

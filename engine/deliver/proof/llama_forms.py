@@ -84,7 +84,8 @@ def _written(case: Case, asked: Reference, info: Info, modelfile: Said | None) -
     if case.prompt.tools or any(turn.get("role") not in ("system", "user", "assistant") for turn in turns):
         return None
     wanted, ids = case.text, case.ids
-    if modelfile.system and not any(turn["role"] == "system" for turn in turns):
+    begins = turns[0]["role"] if turns else ""
+    if modelfile.system and begins != "system":  # as Ollama adds it
         with_system = [{"role": "system", "content": modelfile.system}, *turns]
         try:
             wanted = write(replace(case.prompt, content=with_system), asked.tokenizer)

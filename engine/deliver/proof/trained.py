@@ -6,10 +6,11 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.deliver.export.job import Job, Tell
+from engine.deliver.export.job import Job, Tell, wants_to_stop
 from engine.deliver.prompts import Prompt
 from engine.deliver.proof.asking import ENOUGH, LONGEST, NEW_TOKENS, USUAL, candidates
 from engine.deliver.proof.seen import Case, Reference, Seen, Stops
@@ -88,7 +89,9 @@ def see_model(model: Any, tokenizer: Any, stops: Stops, asked: Reference, tell: 
     if asked.scores:
         return seen
     prompts = [one.ids or case.ids for one, case in zip(seen, asked.cases, strict=True)]
-    answers = answer_all(model, tokenizer, prompts, 2 * NEW_TOKENS, USUAL, cancelled=_asking(tell))
+    answers = answer_all(
+        model, tokenizer, prompts, 2 * NEW_TOKENS, USUAL, cancelled=partial(wants_to_stop, tell)
+    )
     tell.check()
     return [
         replace(one, stopped=answer.stopped and answer.token_ids[-1] in stops.ends, said=answer.text)
@@ -220,7 +223,12 @@ def _answered(model: Any, tokenizer: Any, batch: Sequence[_Prepared], tell: Tell
     from engine.deliver.generation import answer_all
 
     answers = answer_all(
-        model, tokenizer, [ids for _, _, ids in batch], NEW_TOKENS, USUAL, cancelled=_asking(tell)
+        model,
+        tokenizer,
+        [ids for _, _, ids in batch],
+        NEW_TOKENS,
+        USUAL,
+        cancelled=partial(wants_to_stop, tell),
     )
     tell.check()
     cases = []
@@ -256,17 +264,3 @@ def _scores(model: Any, ids: Sequence[int]) -> Any:
 
     with torch.inference_mode():
         return model(torch.tensor([list(ids)], device=model.device)).logits[:1].float().cpu().numpy()
-
-
-def _asking(tell: Tell) -> Any:
-    """Whether the user wants to stop, as a question."""
-    from engine.deliver.export.job import Cancelled
-
-    def asked() -> bool:
-        try:
-            tell.check()
-        except Cancelled:
-            return True
-        return False
-
-    return asked

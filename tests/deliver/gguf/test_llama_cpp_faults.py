@@ -22,6 +22,7 @@ from engine.deliver.export.job import Cancelled, Job
 from engine.deliver.export.staging import staged
 from engine.deliver.export.targets import find_target
 from engine.errors import UserError
+from tests.deliver.disks import small_disk_in
 from tests.deliver.gguf.jobs import Listener, whole_model_job
 from tests.deliver.gguf.tiny import make_model
 
@@ -42,15 +43,8 @@ def export(job: Job, final: Path, told: Listener | None = None) -> list[str]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "small disk"
-    disk.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if done.returncode:
-        pytest.skip("a file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=False)
+    with small_disk_in(tmp_path, 8) as disk:
+        yield disk
 
 
 def test_the_disk_is_full_at_every_tenth(job: Job, small_disk: Path, tmp_path: Path) -> None:

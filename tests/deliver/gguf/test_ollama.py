@@ -15,7 +15,7 @@ from engine.deliver.export import manifest
 from engine.deliver.export.job import Cancelled, Job
 from engine.deliver.export.targets import find_target
 from engine.deliver.export.targets.ollama import ollama_name
-from tests.deliver.gguf import go_subset
+from engine.deliver.proof.go_template import read_modelfile, render
 from tests.deliver.gguf.jobs import Listener, whole_model_job
 
 OLLAMA = """#!/bin/sh
@@ -65,8 +65,8 @@ def test_ollama_gets_the_model(job: Job, saw: Path, tmp_path: Path) -> None:
     assert modelfile == (into / "Modelfile").read_text()
     assert modelfile.startswith("FROM ./Owl-1-Q4_K_M.gguf\n")
     assert (into / "Owl-1-Q4_K_M.gguf").read_bytes() == b"GGUF and more"
-    template, system = go_subset.modelfile_template(modelfile)
-    assert go_subset.render(template, [{"role": "user", "content": "Hi"}], system) == (
+    said = read_modelfile(modelfile)
+    assert render(said.template, [{"role": "user", "content": "Hi"}], said.system) == (
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
     assert told.notes == ["Ollama has it now: ollama run owl-1"]

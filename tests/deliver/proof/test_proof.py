@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.deliver.export import core
 from engine.deliver.export.job import Cancelled, Job, Tell
 from engine.deliver.export.targets import find_target
+from engine.deliver.prompts import Prompt
 from engine.deliver.proof import prove
 from engine.deliver.proof.bounds import gguf_bound, model_bound, noise, quant_of
+from engine.deliver.proof.judge import Kind, judge
+from engine.deliver.proof.run_proof import _verdict
+from engine.deliver.proof.seen import Case, Reference, Stops
 from engine.deliver.proof.table import lines
 from engine.deliver.proof.types import of_json
 from tests.deliver.exports_made import Told
@@ -186,3 +191,16 @@ def test_the_stated_bounds() -> None:
     assert [gguf_bound(name, 4).tokens for name in ("F16", "Q8_0", "Q4_K_M")] == [0.99, 0.99, 0.95]
     assert quant_of("my owl-Q4_K_M.gguf") == "Q4_K_M"
     assert quant_of("owl.gguf") == ""
+
+
+def test_a_form_that_could_be_asked_nothing_is_not_called_the_same() -> None:
+    prompt = Prompt("held out", [{"role": "user", "content": "Weather?"}], tools=[{"name": "weather"}])
+    case = Case(prompt, "Weather?", (1, 2), (3,), True, "", np.zeros((1, 4), np.float32))
+    asked = Reference([case], "the trained model", "float32", 2, "", False, "", -1, {3: "<end>"}, None)
+    form = judge(
+        Kind("Ollama, Q8_0", "owl.gguf", gguf_bound("Q8_0", 2), False), asked, [None], Stops(frozenset(), {})
+    )
+    assert form.verdict == "not run"
+    proof = _verdict(asked, [form])
+    assert proof.verdict == "not run"
+    assert "every prompt has tools" in proof.words

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from engine.deliver.export.base import base_on_disk, unquantized_base
+from engine.deliver.export.base import unquantized_base
 from engine.deliver.export.gguf.convert import Converted, convert_model
 from engine.deliver.export.gguf.model_folder import prepare_model_folder
 from engine.deliver.export.gguf.quantize import quantize
 from engine.deliver.export.gguf.quants import Quant, file_bytes, file_name, find_quant
+from engine.deliver.export.gguf.sizes import size_in, size_of
 from engine.deliver.export.gguf.source import (
     DOWNLOAD_BYTES,
     Converter,
@@ -23,24 +23,12 @@ from engine.deliver.export.gguf.tokenizer_check import check_tokenizer, refusal
 from engine.deliver.export.job import Job, Needs, Tell
 from engine.deliver.export.manifest import find_export, note_extra
 from engine.display import gib
-from engine.errors import UserError
 from engine.models.chat_template import read_json
-from engine.models.folder import inspect_model
 from engine.models.weights import read_weights
 
 WORK = ".gguf-work"  # inside the folder that is written; gone when it is finished
 BASE = "base"  # in the names of files with the base model's weights
 _PYTHON_BYTES = 1 << 30  # the converter with torch and transformers loaded
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """What sizes are reckoned from; zeros where the model's files are not on this disk and it is not in the catalogue."""
-
-    params: int
-    tables: int
-    hidden: int
-    vocab: int
 
 
 def needs(job: Job, quants: Sequence[Quant], merges: bool) -> Needs:
@@ -51,7 +39,7 @@ def needs(job: Job, quants: Sequence[Quant], merges: bool) -> Needs:
         quants: Their formats.
         merges: The files hold the trained model, so that an adapter is merged into its base first.
     """
-    size = _size_of(job)
+    size = size_of(job.trained)
     plain = [quant for quant in quants if quant.is_plain]
     small = [quant for quant in quants if not quant.is_plain]
     sixteen = file_bytes(find_quant("BF16"), size.params, size.tables, size.hidden)
@@ -230,7 +218,7 @@ def _write(
             source = work / f"{best}.gguf"
             convert_model(converter, folder, source, stem, best, log, tell, 2 * weights.params)
         shutil.rmtree(work / "merged", ignore_errors=True)
-        size = _size(weights.params, config)
+        size = size_in(weights.params, config)
         for quant in small:
             tell.step(f"Writing {quant.name}")
             target = into / file_name(stem, quant.name)
@@ -238,28 +226,3 @@ def _write(
             quantize(source, target, quant, log, tell, expected)
             made[quant.name] = target
     return made
-
-
-def _size_of(job: Job) -> _Size:
-    folder = base_on_disk(job.trained) if job.trained.is_adapter else job.trained.path
-    try:
-        if folder is not None:
-            config = read_json(folder / "config.json")
-            return _size(read_weights(folder, config).params, config)
-        facts = inspect_model(job.trained.config.model.model_name_or_path)
-    except UserError:
-        return _Size(0, 0, 0, 0)
-    hidden, vocab = facts.hidden or 0, facts.vocab or 0
-    return _Size(facts.params or 0, hidden * vocab, hidden, vocab)
-
-
-def _size(params: int, config: dict[str, object]) -> _Size:
-    text = config.get("text_config")
-    part = text if isinstance(text, dict) else config
-    hidden, vocab = (_number(part.get(name)) for name in ("hidden_size", "vocab_size"))
-    tied = part.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
-    return _Size(params, min(params, hidden * vocab * (1 if tied else 2)), hidden, vocab)
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

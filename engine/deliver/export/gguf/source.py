@@ -73,7 +73,8 @@ def installed_version() -> str:
         raise UserError(
             "GGUF files need llama-cpp-python, which is not installed here.",
             "optional packages of finetui",
-            f"Install it (it is compiled, which takes about six minutes): {INSTALL}",
+            f"Install it (it is compiled, which takes about six minutes and a C++ compiler): {INSTALL}. "
+            "Without it adapter, merged and hub can be made.",
         ) from None
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.deliver.export.card import card
-from engine.deliver.export.job import Cancelled, Job, Needs, Target, Tell
+from engine.deliver.export.hub_task import hub_task
+from engine.deliver.export.job import Job, Needs, Target, Tell
 from engine.deliver.export.manifest import find_export, note_extra
 from engine.deliver.export.needs import PROGRAM, SLACK
 from engine.display import printable
 from engine.errors import UserError
-from engine.hub.task import Progress, Task
 from engine.hub.upload import check_repo_name, push, require_login
 
 FORMS = ("adapter", "merged", "gguf")
@@ -59,25 +59,10 @@ def _make(job: Job, into: Path, tell: Tell) -> None:
     if "README.md" not in files:
         files["README.md"] = card(job, "gguf").encode()
 
-    def progress(told: Progress) -> None:
-        if told.words and told.total:
-            tell.step(told.words)
-        elif told.words:
-            tell.say(told.words)
-        if told.total:
-            tell.progress(told.done, told.total)
-
-    def cancelled() -> bool:
-        try:
-            tell.check()
-        except Cancelled:
-            return True
-        return False
-
     repo, private = job.options["repo"], not job.is_on("public")
     message = f"{form} of {job.run.name} ({job.which}), made with finetui"
     try:
-        pushed = push(files, repo, private, message, Task(progress, cancelled, repo))
+        pushed = push(files, repo, private, message, hub_task(tell, repo, files_are_steps=True))
     except Exception:
         tell.check()
         raise
@@ -90,6 +75,7 @@ def _make(job: Job, into: Path, tell: Tell) -> None:
         commit=pushed.commit,
         private=pushed.private,
         pushed=form,
+        verdict=(made.proof or {}).get("verdict"),
         bytes=sum(file.bytes for file in made.files),
     )
 
