@@ -16,6 +16,13 @@ def prepare_environment(environ: MutableMapping[str, str] = os.environ) -> None:
     """Set what the user has not set already."""
     for key, value in QUIET.items():
         environ.setdefault(key, value)
+    if may_be_gnu_screen(environ):
+        environ.setdefault("FINETUI_NO_MOUSE", "1")
+
+
+def may_be_gnu_screen(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether GNU screen may stand between, which holds back a lone Esc for as long as a program listens to the mouse."""
+    return not environ.get("TMUX") and ("STY" in environ or environ.get("TERM", "").startswith("screen"))
 
 
 def colour_depth(environ: Mapping[str, str] = os.environ) -> ColourDepth:

@@ -87,6 +87,8 @@ def choose_objective(goal_id: str | None, seen: Seen) -> Choice[Objective]:
         )
     if wanted in possible:
         reason = f"You want {goal.title[0].lower() + goal.title[1:]}, and the data are {seen.title}."
+        if wanted == "sft" and possible[0] == "cpt":
+            reason += " So all of it is learnt, not only answers; documents belong to the goal Knowledge of a field."
         return Choice(wanted, reason, tuple(name for name in others if name != wanted))
     chosen = possible[0]
     does = OBJECTIVES[chosen].words.rstrip(".")
@@ -134,7 +136,11 @@ def _missing(wanted: Objective, chosen: Objective) -> str:
     }[form]
     made = OBJECTIVES[chosen].form
     use = next((use for use in USES if made in use.sources and use.form is form), None)
-    way = f" To get that from these data ({use.words}): format {use.name}." if use else ""
+    way = (
+        f" To get that from these data ({use.words}): format {use.name} (r in the wizard, or --format {use.name})."
+        if use
+        else ""
+    )
     return f"For {wanted} they would need {needs}.{way}"
 
 

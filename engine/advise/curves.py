@@ -33,10 +33,12 @@ class Curves:
         step: Steps taken.
         max_steps: Steps of the whole run; 0 while unknown.
         loss: The training loss in some forty parts of equal length, in order.
+        broken_since: Step since which it is no number any more; None while it is one.
+        start: Its beginning alone, in as many parts.
         held_out: Step and loss of each evaluation, in order; finite ones.
         learning_rate: Its highest value so far; None before the first.
         success: The objective's own measure in parts, such as the share of pairs ranked right.
-        same_reward: Newest share of prompts whose answers all get the same reward; None without rewards.
+        same_reward: Share of prompts whose answers all get the same reward, in parts; empty without rewards.
         memory: GiB used and GiB there are, on the fullest card; None without a card.
         busy: Per cent of the last minutes in which the card computed; None without a card.
         remaining: Seconds left; None when unknown.
@@ -48,10 +50,12 @@ class Curves:
     step: float = 0
     max_steps: float = 0
     loss: Sequence[Part] = ()
+    broken_since: float | None = None
+    start: Sequence[Part] = ()
     held_out: Sequence[tuple[float, float]] = ()
     learning_rate: float | None = None
     success: Sequence[Part] = ()
-    same_reward: float | None = None
+    same_reward: Sequence[Part] = ()
     memory: tuple[float, float] | None = None
     busy: float | None = None
     remaining: float | None = None

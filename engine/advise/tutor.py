@@ -12,25 +12,29 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from engine.advise import trend
 from engine.advise.curves import Curves, Part
 from engine.advise.objectives import OBJECTIVES
-from engine.advise.overfitting import Overfitting, overfitting
+from engine.advise.overfitting import overfitting, stays_worse
 from engine.display import duration
 
 Level = Literal["good", "info", "warning", "bad"]
-Action = Literal["stop", "evaluate", "pause", "log", ""]
+Action = Literal["stop", "samples", ""]
 
 EARLY = 8  # parts of a curve that must be known before it says anything
 SURE = 3.0  # standard errors that a difference must have to count
 CLIMB = 0.15  # share of the lowest level by which a loss stands above it when it is said to climb
-OVERSHOOT = 0.25  # share of the first level that a loss rises above it when it overshoots
-STAYS = 4  # evaluations that must all be worse than the best
-WORSE = 0.05  # share by which they must be worse
 CLIMB_OF_FALL = 0.1  # and share of what it had fallen by
+OVERSHOOT = 0.25  # share of the first level that a loss rises above it when it overshoots
 BARELY = 0.02  # share by which a loss has fallen when it is said to barely move
-FLAT = 0.005  # share by which the last evaluations got better when they are said to be flat
-FLAT_EVALUATIONS = 3
+UNSURE = 0.04  # and share by which it may have fallen at most, for all that is known
+FLAT = 0.005  # share by which the last evaluation must be better to say that it learns well
+TO_COME = 0.04  # share by which a loss would still fall until the end when it is said to be flat
+RISES = 0.03  # and share by which it may be rising
+FLAT_EVALUATIONS = 2
+AHEAD = 10  # times the steps that were looked at, so far a pace can be thought to go on
 LEFT = 0.15  # share of a run that must be left before stopping it is worth a sentence
+LEFT_AT_MOST = 0.75  # before that the learning rate may still be warming up
 SPIKE = 8.0  # times the ordinary jump from part to part
 ZERO = 1e-6
 BY_HEART = 0.005  # loss at which hardly a word surprises any more
@@ -70,18 +74,13 @@ def advise(curves: Curves) -> list[Advice]:
 
 
 def _broken(curves: Curves) -> Advice | None:
-    last = curves.loss[-1] if curves.loss else None
-    if last is None or not last.bad or math.isfinite(last.mean):
+    if curves.broken_since is None:
         return None
-    since = next(
-        (after.x for before, after in reversed(list(pairwise(curves.loss))) if math.isfinite(before.mean)),
-        last.x,
-    )
     return Advice(
         "not a number",
         "bad",
-        f"The loss is not a number since about step {since:,.0f}: what is learnt from there on is lost. Stop it, and start again from "
-        f"the last checkpoint with a lower learning rate{_third(curves)}.",
+        f"The loss is not a number since step {curves.broken_since:,.0f}: what is learned from there on is lost. Stop it, and start again "
+        f"from the last checkpoint with a lower learning rate{_third(curves)}.",
         "stop",
     )
 
@@ -98,22 +97,20 @@ def _zero(curves: Curves) -> Advice | None:
 
 
 def _climbs(curves: Curves) -> Advice | None:
-    means = _means(curves.loss)
-    if not _loss_tells(curves) or len(means) < EARLY:
-        return None
-    width = max(2, len(means) // 6)
-    levels = [statistics.fmean(means[i : i + width]) for i in range(len(means) - width + 1)]
-    low = min(range(len(levels)), key=levels.__getitem__)
-    now, lowest = levels[-1], levels[low]
-    error = _noise(means) * math.sqrt(2 / width)
-    fallen = max(0.0, levels[0] - lowest)
-    if (
-        now - lowest <= max(CLIMB * abs(lowest), CLIMB_OF_FALL * fallen, SURE * error)
-        or levels[-1] < levels[-1 - width // 2]
-    ):
-        return None
     parts = [part for part in curves.loss if math.isfinite(part.mean)]
-    since = parts[min(low + width - 1, len(parts) - 1)].x
+    values = trend.shares([part.mean for part in parts])
+    if not _loss_tells(curves) or len(values) < 2 * EARLY or _held_out_falls(curves):
+        return None
+    width = max(3, len(values) // 6)
+    levels = trend.levels(values, width)
+    low = min(range(len(levels)), key=levels.__getitem__)
+    # The lowest of many levels is low by luck, too, so more than the usual errors are asked for.
+    if levels[-1] - levels[low] <= max(math.log(1 + CLIMB), 1.75 * SURE * trend.error(values, width)):
+        return None
+    first, lowest, now = (math.exp(level) for level in (levels[0], levels[low], levels[-1]))
+    if now - lowest <= CLIMB_OF_FALL * (first - lowest) or levels[-1] < levels[-1 - width // 2]:
+        return None
+    since = parts[low + width - 1].x
     return Advice(
         "climbs",
         "warning",
@@ -123,12 +120,19 @@ def _climbs(curves: Curves) -> Advice | None:
     )
 
 
+def _held_out_falls(curves: Curves) -> bool:
+    """Rows that are always the same still get better: then only the rows it learns from have become harder."""
+    return len(curves.held_out) >= 3 and curves.held_out[-1][1] <= min(
+        value for _, value in curves.held_out[:-1]
+    )
+
+
 def _overfits(curves: Curves) -> Advice | None:
     if not _loss_tells(curves):
         return None
     held_out = {int(step): value for step, value in curves.held_out}
     training = {int(part.x): part.mean for part in curves.loss if math.isfinite(part.mean)}
-    found = overfitting(held_out, training) or _stays_worse(held_out, training)
+    found = overfitting(held_out, training) or stays_worse(held_out, training)
     if found is None:
         return None
     return Advice(
@@ -140,118 +144,119 @@ def _overfits(curves: Curves) -> Advice | None:
     )
 
 
-def _stays_worse(held_out: dict[int, float], training: dict[int, float]) -> Overfitting | None:
-    """The rise is over, and what was lost has not come back."""
-    if not held_out or not training:
-        return None
-    steps = sorted(held_out)
-    low = min(steps, key=lambda step: (held_out[step], step))
-    later = [held_out[step] for step in steps if step > low]
-    if len(later) < STAYS or min(later) <= held_out[low] + WORSE * abs(held_out[low]):
-        return None
-    then = training[min(training, key=lambda step: abs(step - low))]
-    now = training[max(training)]
-    return Overfitting(low, (held_out[low], later[-1]), (then, now)) if now < then else None
-
-
 def _overshot(curves: Curves) -> Advice | None:
-    parts = [part for part in curves.loss if math.isfinite(part.mean)]
-    if not _loss_tells(curves) or len(parts) < EARLY:
-        return None
-    first = parts[0].mean
-    above = [
-        part
-        for before, part in pairwise(parts[1:])
-        if min(before.mean, part.mean) > first + OVERSHOOT * abs(first)
-    ]
-    if not above or parts[-1].mean > first:
+    means = _means(curves.loss)
+    peak = max((_overshoot(curves.start), _overshoot(curves.loss)), key=lambda found: found[1])
+    if not _loss_tells(curves) or not peak[1] or means[-1] > means[0]:
         return None  # a loss that has not come down again climbs, which is said elsewhere
     return Advice(
         "overshot",
         "warning" if curves.left > 0.3 else "info",
-        f"The loss shot up to {_loss(max(part.mean for part in above))} around step {above[0].x:,.0f} before it fell: the learning rate is "
+        f"The loss shot up to {_loss(peak[1])} around step {peak[0]:,.0f} before it fell: the learning rate is "
         f"too high{_third(curves, '; a third of it')}. What is broken then seldom heals: a run with a lower one ends better.",
         "stop" if curves.left > 0.3 else "",
     )
 
 
+def _overshoot(parts: Sequence[Part]) -> tuple[float, float]:
+    """Step from which two parts in a row stood above the first, and the highest mean; zeros if none did."""
+    parts = [part for part in parts if math.isfinite(part.mean)]
+    values = trend.shares([part.mean for part in parts])
+    if len(values) < EARLY:
+        return 0.0, 0.0
+    limit = values[0] + max(math.log(1 + OVERSHOOT), 1.25 * SURE * trend.error(values, 1))
+    above = [at for at in range(2, len(values)) if min(values[at - 1 : at + 1]) > limit]
+    return (parts[above[0]].x, max(parts[at].mean for at in above)) if above else (0.0, 0.0)
+
+
 def _barely(curves: Curves) -> Advice | None:
     means = _means(curves.loss)
-    if not _loss_tells(curves) or len(means) < 2 * EARLY or (curves.max_steps and curves.left > 0.8):
+    if not _loss_tells(curves) or len(means) < 2 * EARLY or _may_warm_up(curves):
         return None
-    width = max(3, len(means) // 4)
+    width = len(means) // 4
     first, last = statistics.fmean(means[:width]), statistics.fmean(means[-width:])
-    error = _noise(means) * math.sqrt(2 / width)
     if (
         abs(first) < 0.05
-        or first - last > max(BARELY * abs(first), SURE * error)
-        or last > first * (1 + CLIMB)
+        or last > first * (1 + UNSURE)
+        or _fell(curves, first, last, trend.error(means, width))
     ):
         return None
-    if curves.objective in ("dpo", "kto", "reward") and _rises(_means(curves.success)):
+    if curves.objective in ("dpo", "kto", "reward") and trend.rises(_means(curves.success)):
         return None
     about = next((about for about in OBJECTIVES.values() if about.id == curves.objective), OBJECTIVES["sft"])
     usual = about.lora_rate if curves.lora else about.full_rate
     rate = curves.learning_rate
+    moves = f"The loss barely moves ({_loss(first)} → {_loss(last)} in {curves.step:,.0f} steps)."
     if rate is not None and rate < usual / 3:
         kind = "an adapter (LoRA)" if curves.lora else "training all weights"
         why = f"The learning rate {rate:.0e} is low for {kind}; {usual:.0e} is usual."
-    else:
-        why = "Either the model knows this already, or the learning rate is too low for it; the answers before and now tell which."
-    return Advice(
-        "barely moves",
-        "warning",
-        f"The loss barely moves ({_loss(first)} → {_loss(last)} in {curves.step:,.0f} steps). {why}",
-        "stop",
+        return Advice("barely moves", "warning", f"{moves} {why}", "stop")
+    why = "Either the model knows this already, or the learning rate is too low for it; the answers before and now tell which."
+    return Advice("barely moves", "info", f"{moves} {why}", "samples")
+
+
+def _fell(curves: Curves, first: float, last: float, error: float) -> bool:
+    """Whether the loss fell by more than next to nothing, or may have for all that its noise tells."""
+    if len(curves.held_out) >= 2:  # always the same rows: the surest sign
+        began, lowest = curves.held_out[0][1], min(value for _, value in curves.held_out)
+        return began - lowest > BARELY * abs(began)
+    if first - last + 2 * error > UNSURE * abs(first):
+        return True
+    # What was learnt in the first moments is lost in the mean of the first quarter.
+    start = _means(curves.start)
+    return any(
+        statistics.fmean(start[:count]) - last > max(BARELY * abs(first), trend.error(start, count))
+        for count in (1, 2, 4, 8)
+        if count <= len(start)
     )
 
 
 def _flat(curves: Curves) -> Advice | None:
-    values = [value for _, value in curves.held_out]
-    if not values:
-        return _flat_training(curves)
-    if not _loss_tells(curves) or len(values) <= FLAT_EVALUATIONS + 1 or curves.left < LEFT:
+    if not _loss_tells(curves) or curves.left < LEFT or _may_warm_up(curves):
         return None
-    before = min(values[:-FLAT_EVALUATIONS])
-    last = values[-FLAT_EVALUATIONS:]
-    if before - min(last) > FLAT * abs(before) or max(last) - before > 0.02 * abs(before):
+    if curves.held_out:
+        since = _stands_still(curves, curves.held_out, max(FLAT_EVALUATIONS, len(curves.held_out) // 4))
+        words = "The held-out loss is flat since step {:,.0f}: at its pace the rest would bring less than {:.0f} %."
+    else:  # without held-out rows the training loss must do
+        parts = [(part.x, part.mean) for part in curves.loss if math.isfinite(part.mean)]
+        since = _stands_still(curves, parts, max(EARLY, len(parts) // 3))
+        words = (
+            "The training loss is flat since about step {:,.0f}: at its pace the rest would bring less than {:.0f} %, and without "
+            "held-out rows nothing tells whether the answers still get better."
+        )
+    if since is None:
         return None
-    since = curves.held_out[-FLAT_EVALUATIONS - 1][0]
-    return Advice(
-        "flat",
-        "info",
-        f"The held-out loss is flat since step {since:,.0f} (it moves by less than {100 * FLAT:.1f} %)."
-        + _saves(curves, " Stopping now would save ", "."),
-        "stop",
-    )
+    told = words.format(since, 100 * TO_COME) + _saves(curves, " Stopping now would save ", ".")
+    return Advice("flat", "info", told, "stop")
 
 
-def _flat_training(curves: Curves) -> Advice | None:
-    """Without held-out rows the training loss must do."""
-    parts = [part for part in curves.loss if math.isfinite(part.mean)]
-    third = len(parts) // 3
-    if not _loss_tells(curves) or third < EARLY or curves.left < LEFT:
+def _stands_still(curves: Curves, points: Sequence[tuple[float, float]], width: int) -> float | None:
+    """Step since which a curve neither rises nor falls fast enough to get anywhere; None if it may do either."""
+    if len(points) < 2 * width:
         return None
-    middle = statistics.fmean(part.mean for part in parts[third : 2 * third])
-    last = statistics.fmean(part.mean for part in parts[-third:])
-    if abs(middle - last) > 2 * FLAT * abs(middle):
+    before, last = points[-2 * width : -width], points[-width:]
+    old, new = (statistics.median(value for _, value in some) for some in (before, last))
+    error = trend.error([value for _, value in points[-2 * width :]], width)
+    steps = statistics.median(at for at, _ in last) - statistics.median(at for at, _ in before)
+    fall, sure = old - new, 2 * error
+    to_come = min((curves.max_steps or 2 * curves.step) - curves.step, AHEAD * steps)
+    if steps <= 0 or (fall + sure) * to_come / steps > TO_COME * abs(old) or sure - fall > RISES * abs(old):
         return None
-    return Advice(
-        "flat",
-        "info",
-        f"The training loss is flat since about step {parts[third].x:,.0f}, and without held-out rows nothing tells whether the answers "
-        f"still get better.{_saves(curves, ' Stopping now would save ', '.')}",
-        "stop",
-    )
+    return before[0][0]
 
 
 def _same_reward(curves: Curves) -> Advice | None:
-    if curves.same_reward is None or curves.same_reward < SAME_REWARD or curves.step < 5:
+    means = _means(curves.same_reward)
+    recent = means[-max(2 * EARLY, len(means) // 3) :]
+    if len(recent) < 2 * EARLY:
+        return None
+    share, error = statistics.fmean(recent), statistics.stdev(recent) / math.sqrt(len(recent))
+    if share < SAME_REWARD or share - SURE * error < SAME_REWARD - 0.1:
         return None
     return Advice(
         "same reward",
         "warning",
-        f"For {100 * curves.same_reward:.0f} % of the prompts all answers score the same, so there is nothing to learn from them. "
+        f"For {100 * share:.0f} % of the prompts all answers score the same, so there is nothing to learn from them. "
         "Raise num_generations or temperature, or use prompts that the model gets right sometimes.",
         "stop",
     )
@@ -323,7 +328,7 @@ def _progress(curves: Curves) -> Advice:
     if not _loss_tells(curves) and len(success) >= 4:
         width = max(2, len(success) // 3)
         first, last = statistics.fmean(success[:width]), statistics.fmean(success[-width:])
-        if _rises(success):
+        if trend.rises(success):
             return Advice("rewards rise", "good", f"Learning: the reward rises ({first:.2f} → {last:.2f}).")
         return Advice(
             "rewards",
@@ -351,7 +356,7 @@ def _progress(curves: Curves) -> Advice:
             )
     width = max(2, len(means) // 4)
     first, last = statistics.fmean(means[:width]), statistics.fmean(means[-width:])
-    if first - last > SURE * _noise(means) * math.sqrt(2 / width):
+    if first - last > SURE * trend.error(means, width):
         return Advice("learns", "good", f"Learning: the loss fell from {_loss(first)} to {_loss(last)}.")
     return Advice("jumps", "info", "The loss still jumps more than it falls; a trend shows after more steps.")
 
@@ -361,28 +366,12 @@ def _loss_tells(curves: Curves) -> bool:
     return curves.objective not in ("grpo", "rloo")
 
 
+def _may_warm_up(curves: Curves) -> bool:
+    return bool(curves.max_steps) and curves.left > LEFT_AT_MOST
+
+
 def _means(parts: Sequence[Part]) -> list[float]:
     return [part.mean for part in parts if math.isfinite(part.mean)]
-
-
-def _noise(means: Sequence[float]) -> float:
-    """Standard deviation of one part around the trend: from neighbour to neighbour, where the trend does not show."""
-    jumps = [after - before for before, after in pairwise(means)]
-    if not jumps:
-        return 0.0
-    # The median forgives a few spikes; 1.4826 makes it the standard deviation of a normal distribution.
-    return 1.4826 * statistics.median(map(abs, jumps)) / math.sqrt(2)
-
-
-def _rises(means: Sequence[float]) -> bool:
-    """Whether a straight line through the values goes up almost certainly: its slope is more than two standard errors."""
-    count = len(means)
-    if count < 4:
-        return False
-    slope, start = statistics.linear_regression(range(count), means)
-    rest = sum((value - start - slope * at) ** 2 for at, value in enumerate(means)) / (count - 2)
-    spread = sum((at - (count - 1) / 2) ** 2 for at in range(count))
-    return slope > 2 * math.sqrt(rest / spread)
 
 
 def _saves(curves: Curves, before: str, after: str = "") -> str:

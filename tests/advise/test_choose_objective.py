@@ -26,6 +26,7 @@ FILES = {
     [
         ("style", "talks", "sft", "You want a style"),
         ("knowledge", "texts", "cpt", "You want knowledge"),
+        ("task", "texts", "sft", "all of it is learnt, not only answers"),
         ("knowledge", "talks", "sft", "For cpt they would need plain texts"),
         ("preferences", "pairs", "dpo", "You want better answers"),
         ("preferences", "thumbs", "kto", "marked good or bad"),

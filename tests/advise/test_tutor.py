@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +13,19 @@ import pytest
 
 from engine.advise.curves import Curves, Part
 from engine.advise.tutor import Advice, advise
+from tui.monitor.tutor import parts_of, start_of
+from tui.plot import Series
 
 FOLDER = Path(__file__).with_name("curves")
-PARTS = 40
 
 
-def parts(points: Sequence[dict[str, Any]], key: str) -> tuple[Part, ...]:
-    """The points of a curve in parts of equal length, as the monitor gives them."""
-    known = [(point["step"], float(point[key])) for point in points if key in point]
-    if not known:
-        return ()
-    size = max(1, math.ceil(len(known) / PARTS))
-    made = []
-    for start in range(0, len(known), size):
-        piece = known[start : start + size]
-        finite = [value for _, value in piece if math.isfinite(value)]
-        mean, high = (statistics.fmean(finite), max(finite)) if finite else (math.nan, -math.inf)
-        middle = (piece[0][0] + piece[-1][0]) / 2
-        made.append(Part(middle, mean, high, len(finite) < len(piece)))
-    return tuple(made)
+def series(points: Sequence[dict[str, Any]], key: str) -> Series:
+    """A curve as the monitor keeps it."""
+    made = Series(key)
+    for point in points:
+        if key in point:
+            made.append(point["step"], float(point[key]))
+    return made
 
 
 def recorded(name: str, share: float = 1.0) -> Curves:
@@ -46,14 +39,12 @@ def recorded(name: str, share: float = 1.0) -> Curves:
         objective=told["objective"],
         step=step,
         max_steps=last,
-        loss=parts(points, "loss"),
+        loss=parts_of(series(points, "loss")),
+        start=start_of(series(points, "loss")),
         held_out=[(at, value) for at, value in told["held_out"] if at <= step],
         learning_rate=max(point.get("learning_rate", 0.0) for point in points),
-        success=parts(points, success) if success else (),
-        same_reward=next(
-            (point["frac_reward_zero_std"] for point in reversed(points) if "frac_reward_zero_std" in point),
-            None,
-        ),
+        success=parts_of(series(points, success)) if success else (),
+        same_reward=parts_of(series(points, "frac_reward_zero_std")),
         remaining=3600 * (1 - step / last),
         price_per_hour=2.0,
     )
@@ -134,17 +125,17 @@ def test_held_out_loss_that_stands_still() -> None:
 def test_pairs_and_rewards() -> None:
     assert "100 % of the pairs" in first("dpo").words
     assert abouts("grpo", 1.0) == ["rewards rise"]
-    same = replace(recorded("grpo", 0.5), same_reward=0.9)
+    same = replace(recorded("grpo", 0.5), same_reward=[Part(step, 0.9, 1.0) for step in range(16)])
     assert advise(same)[0].about == "same reward"
 
 
 def test_a_loss_that_is_no_number_or_zero() -> None:
     told = recorded("good")
-    broken = replace(
-        told, loss=(*told.loss[:20], *(Part(part.x, math.nan, -math.inf, True) for part in told.loss[20:]))
-    )
+    at = told.loss[20].x
+    nans = [Part(part.x, math.nan, -math.inf, True) for part in told.loss[20:]]
+    broken = replace(told, loss=(*told.loss[:20], *nans), broken_since=at)
     assert advise(broken)[0].about == "not a number"
-    assert f"about step {told.loss[20].x:,.0f}" in advise(broken)[0].words
+    assert f"since step {at:,.0f}" in advise(broken)[0].words
     nothing = replace(told, loss=tuple(Part(part.x, 0.0, 0.0) for part in told.loss), held_out=())
     assert "no token to learn from" in advise(nothing)[0].words
 

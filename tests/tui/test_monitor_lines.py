@@ -93,10 +93,19 @@ def test_numbers_are_as_many_as_fit_and_stay_in_their_columns() -> None:
     assert "learning rate 2e-4" in wide
     assert "gradient norm" in wide
     assert len(lines.numbers(picture(model), 58)) <= 58
+    model.feed(event("evaluation", step=10, eval_loss=12.5))
+    for width, without in ((78, narrow), (118, wide)):
+        evaluated = lines.numbers(picture(model), width)
+        assert "eval 12.5" in evaluated
+        assert evaluated.replace("eval 12.500", " " * 11) == without  # everything else stands where it stood
     model.feed({**metric(11, 12345.678), "tokens_per_second": 123_456.0})
-    model.feed(event("evaluation", step=11, eval_loss=12.5))
-    assert "eval 12.5" in lines.numbers(picture(model), 78)
-    assert lines.numbers(picture(model), 78).index("lr") == narrow.index("lr")
+    for width, before, labels in (
+        (78, narrow, ("loss", "lr", "epoch")),
+        (118, wide, ("loss", "learning rate", "epoch", "gradient norm")),
+    ):
+        large = lines.numbers(picture(model), width)
+        assert "loss 12.3k" in large
+        assert [large.index(label) for label in labels] == [before.index(label) for label in labels]
 
 
 def test_the_bar_is_as_wide_as_asked() -> None:

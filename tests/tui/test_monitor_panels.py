@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,7 +13,6 @@ from tests.machine.builders import CARD as A_CARD
 from tests.machine.builders import machine
 from tests.tui.made_runs import CARD, MadeRun
 from tests.tui.pilot import Screens, running
-from tests.tui.test_monitor_screen import shows, until
 from tui.screens.monitor import MonitorScreen
 from tui.widgets.line_chart import LineChart
 
@@ -25,11 +24,7 @@ training: {max_length: 2048, per_device_train_batch_size: 4}
 """
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.monitor.POLL", 0.02)
-    monkeypatch.setattr("tui.screens.monitor.DRAW_EVERY", 0.0)
-    monkeypatch.setattr("tui.screens.monitor.MORE_EVERY", 0.0)
+pytestmark = pytest.mark.usefixtures("fast_monitor")
 
 
 @pytest.fixture
@@ -62,37 +57,42 @@ def screen(screens: Screens) -> MonitorScreen:
     return found
 
 
-@pytest.mark.parametrize(
-    "size", [(80, 24), pytest.param((120, 40), marks=pytest.mark.thorough), (200, 50), (59, 15)]
-)
-async def test_each_digit_fills_the_screen_with_a_panel(made: MadeRun, size: tuple[int, int]) -> None:
+SIZES = ((80, 24), (200, 50), (59, 15))
+
+
+@pytest.mark.parametrize("sizes", [SIZES, pytest.param([(120, 40)], marks=pytest.mark.thorough)])
+async def test_each_digit_fills_the_screen_with_a_panel(
+    made: MadeRun, sizes: Sequence[tuple[int, int]]
+) -> None:
     made.run.log.write_text("hello from the trainer\n")
-    async with running(*size, "monitor", "owl") as screens:
-        for key, wanted in (
-            ("1", "on what it learns from" if size[0] > 59 else "on what it"), ("2", "pairs where the"),
-            ("3", "gradient norm"), ("4", "allocated"), ("5", "97 % busy"),
-            ("6", "tokens per second, mean of"), ("7", "samples: step 80, 2 of 2 times asked"), ("8", "events, newest first"),
-            ("9", "hello from the trainer"),
-        ):  # fmt: skip
-            await screens.press(key)
-            assert wanted in screens.text, key
-            assert "Esc back" in screens.text
-            assert len(screens.lines) == size[1]
-            assert max(map(len, screens.lines)) <= size[0]
-            assert "\x1b" not in screens.text
-        await screens.press("9")
-        assert "Esc back" not in screens.text
+    async with running(*sizes[0], "monitor", "owl") as screens:
+        for size in sizes:
+            await screens.pilot.resize_terminal(*size)
+            for key, wanted in (
+                ("1", "on what it learns from" if size[0] > 59 else "on what it"), ("2", "pairs where the"),
+                ("3", "gradient norm"), ("4", "allocated"), ("5", "97 % busy"),
+                ("6", "tokens per second, mean of"), ("7", "samples: step 80, 2 of 2 times asked"), ("8", "events, newest first"),
+                ("9", "hello from the trainer"),
+            ):  # fmt: skip
+                await screens.pilot.press(key)
+                await screens.until(lambda wanted=wanted: wanted in screens.text, f"{key} at {size}")  # type: ignore[misc]
+                assert "Esc back" in screens.text
+                assert len(screens.lines) == size[1]
+                assert max(map(len, screens.lines)) <= size[0]
+                assert "\x1b" not in screens.text
+            await screens.press("9")
+            assert "Esc back" not in screens.text
 
 
 async def test_brackets_go_through_the_panels_and_escape_goes_back(made: MadeRun) -> None:
     async with running(80, 24, "monitor", "owl") as screens:
         seen = []
         for _ in range(10):
-            await screens.press("right_square_bracket")
+            await screens.pilot.press("right_square_bracket")
             seen.append(screen(screens).panel)
         assert seen[0] == seen[9] == "loss"
         assert len(set(seen)) == 9
-        await screens.press("left_square_bracket")
+        await screens.pilot.press("left_square_bracket")
         assert screen(screens).panel == "log"
         await screens.press("escape")
         assert screen(screens).panel is None
@@ -138,7 +138,8 @@ async def test_zooming_goes_to_the_cursor_and_the_window_moves(made: MadeRun) ->
         chart = screens.app.screen.query_one("#loss", LineChart)
         await screens.press("less_than_sign")
         assert "z shows a part" in screens.one_line
-        await screens.press("escape", *["left"] * 12)
+        await screens.pilot.press("escape", *["left"] * 12)
+        await screens.settle()
         at = screen(screens).view.cursor
         assert at is not None
         await screens.press("z")
@@ -148,10 +149,11 @@ async def test_zooming_goes_to_the_cursor_and_the_window_moves(made: MadeRun) ->
         await screens.press("less_than_sign")
         assert chart.data.x_range is not None
         assert chart.data.x_range[0] < window[0]
-        for _ in range(8):
-            await screens.press("greater_than_sign")
+        await screens.pilot.press(*["greater_than_sign"] * 8)
+        await screens.settle()
         assert chart.data.x_range is None  # at the newest end it follows the run again
-        await screens.press("m", "y", "0")
+        await screens.pilot.press("m", "y", "0")
+        await screens.settle()
         assert screen(screens).view.plain
         assert not any(mark.kind == "cursor" for mark in chart.data.marks)
 
@@ -181,7 +183,7 @@ async def test_another_run_is_drawn_beside_this_one(made: MadeRun) -> None:
         assert "Compare with which run?" in screens.text
         assert "barn-owl" in screens.text
         await screens.press("enter")
-        await shows(screens, "╌╌ barn-owl")
+        await screens.shows("╌╌ barn-owl")
         await screens.press("1")
         assert "barn-owl" in screens.text.split("best")[-1]
         await screens.press("left")
@@ -197,9 +199,9 @@ async def test_a_known_card_tells_its_share_and_what_the_memory_is_made_of(
     made.run.config.write_text(QWEN)
     atomic.write_json(made.run.launch, {"env": {"CUDA_VISIBLE_DEVICES": A_CARD.uuid}})
     async with running(120, 40, "monitor", "owl") as screens:
-        await until(screens, lambda: screen(screens)._expected is not None, "the prediction")
+        await screens.until(lambda: screen(screens)._expected is not None, "the prediction")
         await screens.press("6")
-        await shows(screens, "of what NVIDIA GeForce RTX 4090 can do: 165 TFLOP/s")
+        await screens.shows("of what NVIDIA GeForce RTX 4090 can do: 165 TFLOP/s")
         await screens.press("4")
         for wanted in ("expected ", "than predicted", "model ", "activations ", "its weights"):
             assert wanted in screens.text, wanted
@@ -212,7 +214,7 @@ async def test_an_unknown_card_says_nothing_about_its_share(
     computer["machine"] = machine(replace(A_CARD, name="Homemade 9000"))
     made.run.config.write_text(QWEN)
     async with running(120, 40, "monitor", "owl") as screens:
-        await until(screens, lambda: screen(screens)._expected is not None, "the prediction")
+        await screens.until(lambda: screen(screens)._expected is not None, "the prediction")
         await screens.press("6")
         assert "mean of the last points" in screens.text
         assert "of what" not in screens.text
@@ -237,7 +239,7 @@ async def test_a_loss_that_broke_says_since_when(made: MadeRun) -> None:
     made.step(101, loss=float("inf"))
     made.step(102, loss=float("nan"))
     async with running(80, 24, "monitor", "owl") as screens:
-        await shows(screens, "✗ The loss is not a number since step 101")
+        await screens.shows("✗ The loss is not a number since step 101")
         await screens.press("1")
         assert "2 of its values are not numbers" in screens.text
 
@@ -246,7 +248,7 @@ async def test_many_cards_each_have_a_row(made: MadeRun) -> None:
     cards = [{**CARD, "index": index, "utilization": 90 + index} for index in range(4)]
     async with running(120, 40, "monitor", "owl") as screens:
         made.memory(*cards)
-        await shows(screens, "GPU 3 93 % busy")
+        await screens.shows("GPU 3 93 % busy")
         assert "GPU 0   90 % busy" in screens.text
         await screens.press("5")
         assert "GPU busy, %, each" in screens.text
@@ -271,4 +273,4 @@ async def test_a_frozen_picture_can_be_looked_back_in(made: MadeRun) -> None:
         await screens.press("left")
         assert "┊ step 9" in screens.text or "┊ step 100" in screens.text
         await screens.press("space", "escape")
-        await shows(screens, "step 200 of 400")
+        await screens.shows("step 200 of 400")

@@ -109,16 +109,6 @@ class MonitorModel:
         times = dict.fromkeys(when for sample in self.samples.values() for when in sample.answers)
         return sorted(times, key=lambda when: when == "after")
 
-    def broken_since(self) -> float | None:
-        """The step since which the loss is no number any more; None while it is one."""
-        since = None
-        if self.loss.last is not None and not math.isfinite(self.loss.last):
-            for bucket in reversed(list(self.loss.window())):
-                if bucket.n and since is not None:
-                    break
-                since = bucket.x1 if bucket.n else bucket.x0
-        return since
-
     def marks(self) -> tuple[Mark, ...]:
         """What happened along the curve of the loss."""
         best = self.best_mark

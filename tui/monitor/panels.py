@@ -20,7 +20,7 @@ from tui.plot import Charset, ChartData, Series, short_number, sparkline
 PARTS = {
     "model": "its weights",
     "loading": "while the weights are read",
-    "adapters": "the small matrices that are trained",
+    "adapters": "the small trained matrices",
     "gradients": "which way each trained number should move",
     "optimizer": "its notes on each trained number",
     "optimizer step": "while the trained numbers change",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.display import duration, printable
 from tui.monitor.picture import Picture
-from tui.monitor.tutor import tutor
+from tui.monitor.tutor import STYLES, tutor
 
 # Glyph and colour repeat what the word says.
 STATES = {
@@ -43,13 +43,12 @@ def situation(picture: Picture, run_name: str) -> list[Sentence]:
         said.append(("!", "$warning", words))
     glyph, style = STATES.get(status.state, STATES["new"])
     if status.state == "running":
-        broken = picture.model.broken_since()
-        if broken is not None:
-            words = f"The loss is not a number since step {broken:,.0f}: what is learned from there on is lost. x stops it."
-            return [("✗", "bold $error", words), *said]
+        told = tutor(picture)
+        if told[0][0] == STYLES["bad"][0]:  # said whatever else it is busy with
+            return [*told, *said]
         if (activity := _activity(picture)) is not None:
             return [*said, _hint(activity)]
-        return [*said, *tutor(picture)]
+        return [*said, *told]
     if status.state == "starting":
         return [*said, _hint("Starting: the trainer has not said anything yet; it takes a few seconds.")]
     if status.state == "silent":
