@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,16 +50,16 @@ def _print_keys(options: list[str]) -> int:
     return 0
 
 
-def _open_screen(name: str, run_name: str | None) -> int:
+def _open_screen(name: str, run_name: str | None, **options: Any) -> int:
     from tui.environment import prepare_environment
 
     prepare_environment()  # before textual is imported
     from engine.cli.main import NO_MOUSE, is_set
     from tui.app import run_app
 
-    if name not in ("home", "wizard", "monitor"):
+    if name not in ("home", "wizard", "monitor", "chat"):
         raise ValueError(name)
-    return run_app(name, run_name, mouse=not is_set(NO_MOUSE))  # type: ignore[arg-type]
+    return run_app(name, run_name, mouse=not is_set(NO_MOUSE), options=options)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

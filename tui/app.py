@@ -7,14 +7,11 @@ import os
 import time
 import traceback
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from textual.actions import ActionParseResult
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.dom import DOMNode
 from textual.filter import Monochrome, NoColor
 from textual.reactive import var
 from textual.screen import Screen
@@ -25,6 +22,7 @@ from engine.run.home import finetui_home
 from engine.run.state import live_runs
 from tui.driver import driver_class, paint
 from tui.guard import TerminalGuard
+from tui.in_turn import InTurn
 from tui.keymap import bindings, use
 from tui.own_keys import read_own_keys
 from tui.plain_glyphs import PlainGlyphs
@@ -38,17 +36,17 @@ if TYPE_CHECKING:
     from tui.dataset import DatasetReport
     from tui.screens.base import BaseScreen
 
-Start = Literal["home", "wizard", "monitor"]
+Start = Literal["home", "wizard", "monitor", "chat"]
 CRASH_LOG = "tui-crash.log"
-TYPED_AHEAD = 0.02  # seconds between looks whether a screen is there to act upon
 
 
-class FinetuiApp(App[None]):
+class FinetuiApp(InTurn):
     """The viewer. Everything it does goes through the engine's functions, so a command can do the same.
 
     Args:
         start: The first screen.
-        run_name: The run to watch, for ``monitor``.
+        run_name: The run to watch or to talk to, for ``monitor`` and ``chat``.
+        options: What else the first screen begins with.
     """
 
     CSS_PATH = "app.tcss"
@@ -64,7 +62,9 @@ class FinetuiApp(App[None]):
     draft: var[Draft | None] = var(None)
     """The wizard's answers; None until the wizard was opened."""
 
-    def __init__(self, start: Start = "home", run_name: str | None = None) -> None:
+    def __init__(
+        self, start: Start = "home", run_name: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(driver_class=driver_class(), ansi_color=None)
         for theme in THEMES:
             self.register_theme(theme)
@@ -75,6 +75,7 @@ class FinetuiApp(App[None]):
         self._filters.append(PlainGlyphs(charset()))
         self.start = start
         self.run_name = run_name
+        self._options = dict(options or {})
         self._own_keys = read_own_keys()
         use(self._own_keys.keys)
         self.set_keymap(self._own_keys.keys)
@@ -94,6 +95,8 @@ class FinetuiApp(App[None]):
             self.open_wizard()
         elif self.start == "monitor" and self.run_name is not None:
             self.open_monitor(self.run_name)
+        elif self.start == "chat" and self.run_name is not None:
+            self.open_chat(self.run_name)
         if words := self._own_keys.words():
             self.call_after_refresh(lambda: self.screen.query_one(Notice).say(words))
 
@@ -129,19 +132,6 @@ class FinetuiApp(App[None]):
     def set_theme(self, name: str) -> None:
         self.theme = name
 
-    async def run_action(
-        self,
-        action: str | ActionParseResult,
-        default_namespace: DOMNode | None = None,
-        namespaces: Mapping[str, DOMNode] | None = None,
-    ) -> bool:
-        """Act on a screen only once its widgets are there: whoever knows the way types ahead."""
-        screen = default_namespace
-        if isinstance(screen, Screen) and screen in self.screen_stack and not screen.is_mounted:
-            self.set_timer(TYPED_AHEAD, partial(self.run_action, action, default_namespace, namespaces))
-            return True
-        return await super().run_action(action, default_namespace, namespaces)
-
     # Ways between screens
 
     def action_help(self) -> None:
@@ -165,6 +155,14 @@ class FinetuiApp(App[None]):
         from tui.screens.monitor import MonitorScreen
 
         self.push_screen(MonitorScreen(RunDir(runs_home() / name)))
+
+    def open_chat(self, name: str) -> None:
+        """Talk to a run's models, as the command says that opened the viewer."""
+        from engine.run.home import runs_home
+        from engine.run.layout import RunDir
+        from tui.screens.chat import ChatScreen
+
+        self.push_screen(ChatScreen(RunDir(runs_home() / name), **self._options))
 
     def the_draft(self) -> Draft:
         """The draft, read from disk the first time."""
@@ -323,20 +321,26 @@ def write_crash_log(error: BaseException) -> Path:
     return log
 
 
-def run_app(start: Start = "home", run_name: str | None = None, mouse: bool = True) -> int:
+def run_app(
+    start: Start = "home",
+    run_name: str | None = None,
+    mouse: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> int:
     """Show the screens until the user leaves.
 
     Args:
-        start: ``home`` (or the monitor of the one live run), ``wizard``, or ``monitor`` with a run name.
-        run_name: The run to watch.
+        start: ``home`` (or the monitor of the one live run), ``wizard``, or ``monitor`` or ``chat`` with a run name.
+        run_name: The run to watch or to talk to.
         mouse: Let the screens react to the mouse; without it the terminal's own text selection works.
+        options: What else the first screen begins with.
 
     Returns:
         The exit code: 0, 1 after a crash, 128 + signal when told to end.
     """
     if start == "home" and len(live := live_runs()) == 1:
         start, run_name = "monitor", live[0]
-    app = FinetuiApp(start, run_name)
+    app = FinetuiApp(start, run_name, options)
     with TerminalGuard(app.exit_from_anywhere) as guard:
         app.run(mouse=mouse)
     with contextlib.suppress(OSError):  # the terminal may be gone

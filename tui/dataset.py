@@ -33,6 +33,7 @@ NOT_DATA = (
     "manifest",
 )
 MOST_FOLDERS, MOST_FILES = 40, 40
+ENOUGH = 0.8  # share of usable rows below which a file deserves a second look
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +129,17 @@ class DatasetReport:
         """It can be read in two ways about as well, and the user has not said which is meant."""
         return self.first.reading.ambiguous and not self.wanted.settings
 
+    @property
+    def loses_much(self) -> bool:
+        """So many rows cannot be used that the file is probably not what the user thinks it is."""
+        return self.loaded is not None and self.loaded.usable < ENOUGH * self.loaded.total
+
     def words(self) -> str:
         """Shape and number of rows in one sentence."""
         title = _capital(self.first.reading.title)
         if self.loaded:
-            return f"{title}: {self.loaded.summary()}."
+            words = f"{title}: {self.loaded.summary()}"
+            return words if words.endswith("...") else f"{words}."
         about = "" if self.first.exact else "about "
         return f"{title}: {about}{self.first.num_rows:,} rows."
 

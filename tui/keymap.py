@@ -74,6 +74,8 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
     "everywhere": EVERYWHERE,
     "home": (
         Key("home.open", "enter", "open", "open", "Do what the marked line says; on a run, watch it."),
+        Key("home.clear", "escape", "clear", "show all", "Show all runs again; take all marks away."),
+        Key("home.resume", "r", "resume", "resume", "Go on with a run that was stopped or has died, from its last checkpoint."),
         Key("home.mark", "space", "mark", "mark", "Mark the run, to compare or delete several; again takes the mark away."),
         Key("home.compare", "c", "compare", "compare", "Put the curves and numbers of the marked runs side by side."),
         Key("home.remove", "delete,D", "remove", "delete", "Delete the run, or the marked ones; says how large, and asks first."),
@@ -81,9 +83,7 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
         Key("home.demo", "d", "demo", "demo", "Start the demo now: embedded model, embedded data, about a minute."),
         Key("home.filter", "slash", "filter", "find", "Show only runs in which some words occur."),
         Key("home.sort", "o", "sort", "order", "Newest first, by name, lowest loss first, by state."),
-        Key("home.resume", "r", "resume", "resume", "Go on with a run that was stopped or has died, from its last checkpoint."),
         Key("home.path", "p", "path", "folder", "Say where the run's folder is, and copy that path."),
-        Key("home.clear", "escape", "clear", "", "Show all runs again; take all marks away."),
     ),
     "curves": (
         Key("curves.back", "escape,enter", "back", "back", "Back to the list of runs."),
@@ -238,7 +238,7 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
     "take-home": (
         Key("take_home.next", "n,right", "turn(1)", "next", "The next export."),
         Key("take_home.previous", "p,left", "turn(-1)", "previous", "The export before."),
-        Key("take_home.copy", "y", "copy", "copy", "Put the line that fetches it on the clipboard of your computer."),
+        Key("take_home.copy", "y", "copy", "copy", "Put the line that fetches it on the clipboard of your computer; again, the line after it."),
         Key("take_home.have", "h", "have", "I have it", "Note that it is on your computer and its checksums are right."),
         Key("take_home.back", "escape", "back", "back", "Back."),
     ),
@@ -263,11 +263,11 @@ KEYMAP: dict[str, tuple[Key, ...]] = {
     ),
     "evaluate": (
         Key("evaluate.next", "n,right", "row(1)", "worst rows", "The worst row; again: the next worst."),
+        Key("evaluate.back", "escape", "back", "back", "Stop measuring; otherwise go back."),
         Key("evaluate.previous", "p,left", "row(-1)", "", "The row before; from the first one back to the table."),
         Key("evaluate.order", "w", "order", "order", "Order the worst rows by loss, or by the number that decides."),
         Key("evaluate.against", "b", "against", "against", "Compare with another checkpoint instead of the base."),
         Key("evaluate.again", "r", "again", "again", "Measure anew, such as after more training."),
-        Key("evaluate.back", "escape", "back", "back", "Stop measuring; otherwise go back."),
     ),
     "dialog": (
         Key("dialog.accept", "enter", "accept", "accept", "Take it."),

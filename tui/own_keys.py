@@ -48,7 +48,8 @@ class OwnKeys:
         if not self.problems:
             return ""
         more = f" (and {len(self.problems) - 1} more: finetui keys)" if len(self.problems) > 1 else ""
-        return f"{FILE}: {self.problems[0]}{more} Everything else in it is used."
+        rest = " Everything else in it is used." if self.keys else ""
+        return f"{FILE}: {self.problems[0]}{more}{rest}"
 
 
 def own_keys_file() -> Path:
@@ -63,7 +64,7 @@ def read_own_keys(path: Path | None = None) -> OwnKeys:
     try:
         with open(path, encoding="utf-8") as handle:
             text = handle.read(MOST + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return found
     except (OSError, UnicodeDecodeError) as error:
         found.problems.append(f"it cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}.")

@@ -126,7 +126,7 @@ class Columns:
         curve = 8 + min(12, extra // 4)
         model = 24 if width >= 120 else 0
         rest = extra - (curve - 8) - (model + 2 if model else 0)
-        name = 22 + min(16, max(0, rest // 3))
+        name = 22 + min(12, max(0, rest // 3))
         return cls(name, 18 + max(0, rest - (name - 22)), curve, model)
 
 
@@ -166,7 +166,7 @@ def run_line(
         now: Unix time.
     """
     columns = Columns.of(width)
-    share = f"{100 * min(run.step, run.max_steps) / run.max_steps:.0f} %" if run.max_steps else ""
+    share = f"{100 * min(run.step, run.max_steps) // run.max_steps} %" if run.max_steps else ""
     loss = "" if run.loss is None else f"{run.loss:.3g}" if math.isfinite(run.loss) else "NaN"
     name = _fit(("  " if indented else "") + printable(run.name, 80), columns.name, middle=True)
     return Content.assemble(

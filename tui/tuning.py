@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.config.draft import Draft
-from engine.config.schema import RunConfig, keys
+from engine.config.schema import keys
 from engine.display import gib
 from engine.fit import grid
 from engine.fit.decide import Advice, Verdict
@@ -48,13 +48,6 @@ def memory_words(cell: grid.Cell) -> str:
     return f"{MARKS[cell.verdict][0]} {gib(cell.p95)}"
 
 
-def tuning_of(config: RunConfig) -> str:
-    """The id of the way a configuration trains."""
-    if config.method.tuning != "lora":
-        return config.method.tuning
-    return "qlora" if config.model.load_in_4bit else "lora8" if config.model.load_in_8bit else "lora"
-
-
 def advice_sentence(advice: Advice) -> str:
     """What makes it fit, and what that costs."""
     if advice.prediction is None:
@@ -73,6 +66,7 @@ def apply_advice(draft: Draft, advice: Advice) -> None:
             )
         elif change.key in section_of:
             value = change.value
-            draft.settings[change.key] = str(value).lower() if isinstance(value, bool) else str(value)
+            words = {True: "on", False: "off"}
+            draft.settings[change.key] = words[value] if isinstance(value, bool) else str(value)
             if change.key == "per_device_train_batch_size":
                 draft.settings["gradient_accumulation_steps"] = str(advice.setup.gradient_accumulation)

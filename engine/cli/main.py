@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 from engine.display import printable
 from engine.errors import UserError
@@ -35,8 +35,20 @@ OVERVIEW = (
 VERBS = {verb: words for verbs, words in OVERVIEW for verb in verbs.split(", ") if verb != "keys"}
 """Those that are here; ``keys`` is the viewer's own, because the table of keys is."""
 
-# Opens a screen: (screen name, run name) -> exit code. Given by the viewer, so that this package needs no textual.
-Screen = Callable[[str, str | None], int]
+
+class Screen(Protocol):
+    """Opens a screen and returns the exit code. Given by the viewer, so that this package needs no textual."""
+
+    def __call__(self, name: str, run_name: str | None, **options: Any) -> int:
+        """Open the screen of that name.
+
+        Args:
+            name: ``home``, ``monitor`` or ``chat``.
+            run_name: The run it is about.
+            options: What else the screen begins with.
+        """
+        ...
+
 
 PLAIN, SCREEN_READER, NO_MOUSE = "FINETUI_PLAIN", "FINETUI_SCREEN_READER", "FINETUI_NO_MOUSE"
 LOOKS = {"--plain": PLAIN, "--screen-reader": SCREEN_READER, "--no-mouse": NO_MOUSE}

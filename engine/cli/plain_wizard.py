@@ -36,7 +36,8 @@ from engine.config.draft import (
 from engine.config.resume import resume
 from engine.config.schema import keys
 from engine.config.template_gate import require_good_template
-from engine.data.dataset import peek
+from engine.config.tuning import suggest_tuning
+from engine.data.dataset import load_rows, peek
 from engine.data.sources import is_hub_id, spec_of
 from engine.data.templates.catalogue import families
 from engine.display import gib, printable
@@ -49,15 +50,16 @@ from engine.models.folder import inspect_model
 from engine.run.home import runs_home
 from engine.run.launch import require_training_packages
 from engine.run.layout import RunDir, check_name
-from engine.run.state import RunState, list_runs
+from engine.run.state import RunState, list_runs, live_runs
 
 MOST_RUNS = 9  # offered at the start
 PEEK_ROWS = 20
+WHOLE_BELOW = 16 * 2**20  # bytes; a larger file is read to its end by the trainer only
 MODEL_CHOSEN = "model_chosen"  # as the Model screen notes it
 METHODS = {
     "lora": "LoRA: small added matrices are trained; little memory, hard to break",
     "qlora": "QLoRA: the same, with the model held in 4 bits; least memory",
-    "lora8": "LoRA with the model held in 8 bits; slower",
+    "lora8": "LoRA, 8-bit: the same, with the model held in 8 bits; slower",
     "freeze": "Last layers: only the last layers are changed",
     "full": "Full: every weight is changed; most memory",
 }
@@ -70,10 +72,11 @@ def run_wizard() -> int:
     wizard = PlainWizard()
     try:
         return wizard.home()
-    except (LeaveError, EOFError):
+    except (LeaveError, EOFError, KeyboardInterrupt) as left:
         wizard.keep()
-        print("\nYour answers are kept. Go on with: finetui. Training goes on.")
-        return 0
+        goes_on = " Training goes on." if live_runs() else ""
+        print(f"\nYour answers are kept. Go on with: finetui.{goes_on}")
+        return 130 if isinstance(left, KeyboardInterrupt) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,10 @@ class PlainWizard:
                 index -= 1
             except UserError as error:
                 print_error(error)
-                choose("What now?", [("again", "Try again")], "again")
+                try:
+                    choose("What now?", [("again", "Try again")], "again")
+                except BackError:
+                    index = max(0, index - 1)
             else:
                 index += 1
         assert self._started is not None
@@ -252,10 +258,14 @@ class PlainWizard:
             return
         objective = choose_objective(self.draft.goal, look(spec))
         first = peek(spec, PEEK_ROWS, objective.value)
-        self._rows = first.num_rows
-        print(
-            f"{first.reading.title[:1].upper()}{first.reading.title[1:]}: {'' if first.exact else 'about '}{first.num_rows:,} rows."
-        )
+        self._rows, words = first.num_rows, f"{'' if first.exact else 'about '}{first.num_rows:,} rows"
+        if first.size < WHOLE_BELOW:
+            loaded = load_rows(spec, objective.value)
+            self._rows, words = loaded.usable, loaded.summary()
+        title = f"{first.reading.title[:1].upper()}{first.reading.title[1:]}"
+        print(printable(f"{title}: {words}", 400) + "." * (not words.endswith(".")))
+        for note in filter(None, (first.reading.note, *first.notes)):
+            print(printable(note, 300))
         print(printable(objective.reason, 400))
         for number, row in first.examples[:1]:
             print(f"Row {number}:")
@@ -347,12 +357,11 @@ class PlainWizard:
             wish = "other"
 
     def _method(self) -> None:
-        self.draft.tuning, before = None, self.draft.tuning
-        made = plan(self.draft, self.machine)
-        reason = made.choices.get("tuning") or made.choices.get("load_in_4bit")
-        words = f"finetui chooses: {printable(reason.reason, 300)}" if reason else "finetui chooses"
+        suggested = suggest_tuning(self.draft, self.machine)
+        title = METHODS[suggested.value].partition(":")[0]
+        words = f"finetui chooses: {title}. {printable(suggested.reason, 300)}"
         options = [("auto", words), *((name, METHODS[name]) for name in METHODS if name in TUNINGS)]
-        chosen = choose("How should it be trained?", options, before or "auto")
+        chosen = choose("How should it be trained?", options, self.draft.tuning or "auto")
         self.draft.tuning = None if chosen == "auto" else chosen
         self._settings()
 

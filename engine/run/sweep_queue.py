@@ -62,7 +62,7 @@ class _Queue:
             if entry.outcome:
                 continue
             state = read_state(entry.run)
-            if state.state not in ("finished", "failed") and not state.live:
+            if state.state != "finished" and not state.live:
                 try:
                     launch(entry.run, entry.num_processes, entry.env)
                 except UserError as error:

@@ -15,6 +15,7 @@ from engine.run.launch import run_detached
 from engine.run.layout import RunDir, check_name
 from engine.run.state import read_state
 
+FAILED = ("failed", "died")  # outcomes of runs that may be tried again
 LOCKED = 3  # exit code of the starter when another process works on the sweep
 
 
@@ -87,8 +88,11 @@ class Sweep:
     def words(self) -> str:
         """``2 of 6 runs done, going on``."""
         done = sum(bool(entry.outcome) for entry in self.entries)
+        failed = sum(entry.outcome in FAILED for entry in self.entries)
         how = (
-            "complete"
+            f"complete; {failed} failed: try again with finetui sweep {self.name} --resume"
+            if self.is_complete and failed
+            else "complete"
             if self.is_complete
             else "going on"
             if self.is_live
@@ -102,6 +106,16 @@ class Sweep:
             self,
             entries=tuple(
                 replace(entry, outcome=outcome, words=words) if entry.name == name else entry
+                for entry in self.entries
+            ),
+        )
+
+    def without_failures(self) -> Sweep:
+        """The sweep with its runs that failed or died to be gone on with."""
+        return replace(
+            self,
+            entries=tuple(
+                replace(entry, outcome="", words="") if entry.outcome in FAILED else entry
                 for entry in self.entries
             ),
         )
@@ -197,13 +211,15 @@ def create(name: str) -> Path:
 
 
 def start(sweep: Sweep) -> None:
-    """Start the process that works through a sweep, detached; returns once it holds the sweep.
+    """Keep a sweep and start the process that works through it, detached; returns once that holds the sweep.
 
     Raises:
         UserError: Somebody works on it already, or its folder cannot be written.
     """
     try:
-        (sweep.path / "cancel").unlink(missing_ok=True)
+        if not sweep.is_live:
+            (sweep.path / "cancel").unlink(missing_ok=True)
+            write(sweep)
         started = run_detached("engine.run.sweep_queue", sweep.path, sweep.path / "log.txt")
     except OSError as error:
         raise cannot_write(sweep.path, error) from None

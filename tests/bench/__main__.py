@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 
@@ -19,5 +20,10 @@ BENCHES: dict[str, list[str]] = {
     "demo_quality": ["--tunings", "lora"],
 }
 
-for name in sys.argv[1:] or BENCHES:
+parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHES)}; default: all")
+names = parser.parse_args().names
+if unknown := [name for name in names if name not in BENCHES]:
+    parser.error(f"there is no benchmark {', '.join(unknown)}")
+for name in names or BENCHES:
     subprocess.run([sys.executable, "-m", f"tests.bench.{name}", *BENCHES[name]], check=True)

@@ -217,8 +217,9 @@ def metric(
     """A line of the table, with an interval of twice `half`."""
     change = after - before
     return report.Metric(
-        name, title, unit, better, before, after, change, change - half, change + half, 57, 49, verdict
-    )
+        before, after, change, change - half, change + half, 57, 49, None,
+        name=name, title=title, unit=unit, better=better, verdict=verdict,
+    )  # fmt: skip
 
 
 def evaluation(outcome: report.Outcome, words: list[str]) -> report.Report:

@@ -66,6 +66,13 @@ def files(stage: Stage) -> None:
     stage.write("客户问答 2026.jsonl", support_rows(40))
 
 
+async def onward(stage: Stage, screens: Screens, *names: str) -> None:
+    """Take a picture of each step that Enter leads to."""
+    for name in names:
+        await screens.press("enter")
+        await stage.take(screens, name)
+
+
 @tour(
     "machine-gpu", "machine-price", "goal", "questions", "questions-verdict", "data", "model", "template-no-tokenizer",
     "method", "method-field", "review", "help-machine",
@@ -91,12 +98,7 @@ async def wizard(stage: Stage) -> None:
         await screens.press("enter", "down", "down", "down", "down")
         await choose(screens, "support.jsonl")
         await stage.take(screens, "data")
-        await screens.press("enter")
-        await stage.take(screens, "model")
-        await screens.press("enter")
-        await stage.take(screens, "template-no-tokenizer")
-        await screens.press("enter")
-        await stage.take(screens, "method")
+        await onward(stage, screens, "model", "template-no-tokenizer", "method")
         await screens.press("tab", "tab")
         await screens.type("3e-4")
         await stage.take(screens, "method-field")
@@ -125,10 +127,7 @@ async def wizard_demo(stage: Stage) -> None:
         await screens.press(*["enter"] * 6)
         assert screens.at == "data", screens.at
         await stage.take(screens, "data-demo")
-        await screens.press("enter")
-        await stage.take(screens, "model-demo")
-        await screens.press("enter")
-        await stage.take(screens, "template")
+        await onward(stage, screens, "model-demo", "template")
         await screens.press("w")
         await stage.take(screens, "template-worst")
         await screens.press("enter")
@@ -158,12 +157,7 @@ async def too_large(stage: Stage) -> None:
         )
     )
     async with stage.app() as screens:
-        await screens.press("enter")
-        await stage.take(screens, "method-too-large")
-        await screens.press("enter")
-        await stage.take(screens, "review-too-large")
-        await screens.press("enter")
-        await stage.take(screens, "ask-too-large")
+        await onward(stage, screens, "method-too-large", "review-too-large", "ask-too-large")
         await screens.press("escape", *["escape"] * 6)
         assert screens.at == "goal", screens.at
         await screens.press("escape")

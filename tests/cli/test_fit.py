@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from engine.cli.main import main
-from engine.config.draft import DEMO, DEMO_RECIPE
+from engine.config.draft import DEMO, DEMO_RECIPE, prepare
+from engine.config.loading import load
+from engine.fit.cards import find_card
+from engine.machine.model import Gpu
 from tests.fakes.nvml import GIB, SCENARIOS, FakeNvml, Scenario
+from tests.machine.builders import machine
 
 CARD = SCENARIOS["rtx_4090"].gpus[0]
 
@@ -117,6 +121,33 @@ def test_rows_are_guessed_without_a_tokenizer(capsys: pytest.CaptureFixture[str]
     assert "guessed from its characters" in " ".join(shown(capsys, "-c", config, "--vram", "24GiB").split())
     missing = run_yaml(tmp_path, "model: {model_name_or_path: Qwen/Qwen3-8B}\n", "no-such-file.jsonl")
     assert "The data cannot be read here" in shown(capsys, "-c", missing, "--vram", "24GiB")
+
+
+@pytest.mark.parametrize(
+    ("objective", "tuning", "data"),
+    [
+        ("sft", "freeze", "demo/train"),
+        ("grpo", "lora", "recipes/data/sums"),
+        ("cpt", "lora", "recipes/data/texts"),
+    ],
+)
+def test_what_is_left_open_is_chosen_as_the_run_itself_would(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, objective: str, tuning: str, data: str
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"model: {{model_name_or_path: {DEMO}}}\ndata: {{train: {DEMO.parent / data}.jsonl}}\n"
+        f"method: {{objective: {objective}, tuning: {tuning}}}\n"
+    )
+    planned = report(capsys, "-c", str(config), "--gpu", "RTX 4090")["choices"]
+    card = find_card("RTX 4090")
+    assert card is not None
+    gpu = Gpu(0, "GPU-1", card.name, card.memory, 0, card.usable, compute_capability=card.compute_capability)
+    started = prepare(load(config), machine(gpu), "run").choices
+    assert {key: choice["value"] for key, choice in planned.items()} == {
+        key: choice.value for key, choice in started.items() if key in planned
+    }
+    assert {*started} - {*planned} <= {"chat_template"}
 
 
 def test_a_run_that_does_not_fit_is_told_what_would(

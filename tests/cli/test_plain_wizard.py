@@ -12,6 +12,7 @@ from engine.cli import plain_wizard
 from engine.cli.main import main, why_plain
 from engine.cli.plain_wizard import run_wizard
 from engine.config.draft import DEMO_DATA, Draft, Plan, load_draft
+from engine.errors import UserError
 from engine.run.home import runs_home
 from engine.run.layout import RunDir
 from tests.machine.builders import CARD, machine
@@ -111,13 +112,24 @@ def test_what_is_not_an_answer_is_asked_again(run: Run) -> None:
 
 def test_a_path_that_is_not_there_is_asked_again(run: Run, tmp_path: Path) -> None:
     data = tmp_path / "mine.jsonl"
-    data.write_text('{"question": "Who?\\u001b[31m", "answer": "Me."}\n' * 30)
+    data.write_text('{"question": "Who?\\u001b[31m", "answer": "Me."}\n' * 30 + '{"question": "Who?"}\n')
     write_draft(Draft(step="data", goal="task"))
     shown = run("1", "/nowhere.jsonl", str(data), "q")
     assert "/nowhere.jsonl" in shown
-    assert "30 rows" in shown
+    assert "30 of 31 rows usable; 1 skipped: line 31" in shown
     assert "\\x1b[31m" in shown
     assert load_draft().data_path == str(data)
+
+
+def test_back_also_leads_out_of_an_error(run: Run, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(draft: Draft, computer: object) -> Plan:
+        raise UserError("It broke.", "here", "Mend it.")
+
+    monkeypatch.setattr(plain_wizard, "plan", broken)
+    write_draft(Draft(step="review", goal="task"))
+    shown = run("1", "b", "q")
+    assert "It broke." in shown
+    assert "Step 7 of 8" in shown
 
 
 def test_a_setting_is_checked_when_it_is_typed(run: Run, session: Session) -> None:

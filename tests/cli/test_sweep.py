@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.cli.main import main
-from engine.cli.sweep import combine, split
-from engine.config.draft import DEMO_RECIPE
+from engine.cli.sweep import combine, require_room, split
+from engine.config.draft import DEMO_RECIPE, Plan, prepare
+from engine.config.loading import load
 from engine.config.reporting import PACKAGES
 from engine.errors import UserError
 from engine.run import sweeps
+from tests.machine.builders import CARD, machine
 
 RECIPE = ("-c", str(DEMO_RECIPE))
 
@@ -68,6 +71,35 @@ def test_a_dry_run_names_the_runs(finetui_home: Path, capsys: pytest.CaptureFixt
     assert "ranks-1  lora_r 8" in shown
     assert "ranks-2  lora_r 16" in shown
     assert not (finetui_home / "runs").exists()
+
+
+def test_all_runs_need_room_together() -> None:
+    plan = prepare(load(DEMO_RECIPE), machine(CARD), "ranks-1")
+    assert plan.budget is not None
+    sizes, (first, *others) = plan.budget.sizes, plan.budget.mounts
+    needed = 2 * (sizes.checkpoints + sizes.result) - sizes.checkpoint
+
+    def with_free(free: int) -> Plan:
+        disk = replace(first.disk, free=free, total=1 << 40, free_reliable=True)
+        assert plan.budget is not None
+        return replace(plan, budget=replace(plan.budget, mounts=(replace(first, disk=disk), *others)))
+
+    require_room([with_free(needed - 1)])
+    require_room([with_free(needed)] * 2)
+    with pytest.raises(UserError, match="all 2 runs together need"):
+        require_room([with_free(needed - 1)] * 2)
+
+
+def test_what_failed_is_gone_on_with_and_nothing_else() -> None:
+    outcomes = ("finished", "failed", "loser", "died", "stopped", "")
+    found = sweeps.Sweep(
+        "ranks", tuple(sweeps.Entry(f"r-{n}", {}, outcome=how) for n, how in enumerate(outcomes))
+    )
+    assert [entry.outcome for entry in found.without_failures().entries] == [
+        *("finished", "", "loser", "", "stopped", "")
+    ]
+    ended = replace(found, entries=found.entries[:-1])
+    assert ended.words == "5 of 5 runs done, complete; 2 failed: try again with finetui sweep ranks --resume"
 
 
 def test_an_unknown_sweep_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,6 +102,7 @@ def test_recommendations_have_numbers_in_their_reasons() -> None:
     assert "99.5 %" in choice.reason
     assert "5,000" in choice.reason
     assert recommend_max_length(few_long, 256).value == 256
+    assert recommend_max_length(lengths_of((16, 30), (250_000, 1))).value == 128  # one row decides nothing
     assert recommend_packing(lengths_of((100, 10)), 1024, "sft").value is True
     assert recommend_packing(lengths_of((900, 10)), 1024, "sft").value is False
     assert recommend_packing(lengths_of((100, 10)), 1024, "dpo").value is False

@@ -131,6 +131,25 @@ def test_inside_tmux_and_when_tmux_is_killed(env: dict[str, str | None], tmp_pat
         assert not _running(pid)
 
 
+@pytest.mark.skipif(shutil.which("screen") is None, reason="GNU screen is not installed")
+def test_esc_alone_comes_through_gnu_screen(env: dict[str, str | None], tmp_path: Path) -> None:
+    sockets = tmp_path / "sockets"
+    sockets.mkdir(mode=0o700)
+    inside = {**env, "SCREENDIR": str(sockets), "TMUX": None, "STY": None}
+    try:
+        with Terminal(["screen", "-U", "-c", "/dev/null", *FINETUI], env=inside) as terminal:
+            terminal.wait_for("New fine-tune", 20)
+            terminal.press("?")
+            terminal.wait_for("Esc close")
+            terminal.press("escape")
+            terminal.wait_until(lambda: not terminal.has("Esc close"), what="the end of the help")
+            terminal.press("q")
+            assert terminal.wait_exit() == 0
+    finally:
+        quit_it = {**os.environ, "SCREENDIR": str(sockets)}
+        subprocess.run(["screen", "-X", "quit"], env=quit_it, capture_output=True, check=False)
+
+
 def _running(pid: int) -> bool:
     try:
         return not re.search(r"\) [ZX] ", Path(f"/proc/{pid}/stat").read_text())

@@ -84,7 +84,7 @@ def test_without_a_terminal_for_input_it_explains_itself(env: dict[str, str | No
 @pytest.mark.parametrize("size", [(20, 5), (40, 10), (60, 16), (300, 80)])
 def test_every_size_shows_something_and_ends(env: dict[str, str | None], size: tuple[int, int]) -> None:
     with Terminal(columns=size[0], rows=size[1], env=env) as terminal:
-        terminal.wait_for(re.compile("New|fine-tunes"))
+        terminal.wait_for(re.compile("New fine|fine-tunes"))
         terminal.press("enter", "enter")
         terminal.settle()
         terminal.press("q")

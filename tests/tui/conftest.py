@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,23 @@ from engine.config import draft as draft_module
 from engine.machine import Machine
 from engine.run.home import runs_home
 from engine.run.layout import RunDir
-from tests.machine.builders import CARD, machine
+from tests.machine.builders import CARD as A_CARD
+from tests.machine.builders import machine
+from tests.tui.made_runs import CARD, MadeRun
 from tui.app import FinetuiApp
 
-GPU_MACHINE = machine(CARD)
+GPU_MACHINE = machine(A_CARD)
 CPU_MACHINE = machine()
 
 
 class Started(list[draft_module.Plan]):
-    """The plans that would have been started; nothing is trained."""
+    """The plans that would have been started; nothing is trained.
+
+    Attributes:
+        seconds: A start takes.
+    """
+
+    seconds = 0.0
 
 
 @pytest.fixture
@@ -31,6 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         if not anyway and (refusals := draft_module.refusals(plan)):
             raise refusals[0]
         plans.append(plan)
+        time.sleep(plans.seconds)
         return RunDir(runs_home() / plan.name)
 
     monkeypatch.setattr(draft_module, "start", start)
@@ -44,6 +55,29 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr(FinetuiApp, "open_monitor", lambda self, name: names.append(name))
     return names
+
+
+@pytest.fixture
+def fast_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monitor looks and draws more often than it would for a person."""
+    monkeypatch.setattr("tui.screens.monitor.POLL", 0.1)
+    monkeypatch.setattr("tui.screens.monitor.DRAW_EVERY", 0.0)
+    monkeypatch.setattr("tui.screens.monitor.MORE_EVERY", 0.0)
+
+
+@pytest.fixture
+def made() -> Iterator[MadeRun]:
+    """A live run in the middle of training."""
+    run = MadeRun("owl")
+    run.come_alive()
+    run.begin()
+    run.train()
+    run.evaluate(0, 3.0)
+    run.steps(1, 100)
+    run.evaluate(100, 1.05)
+    run.memory(CARD)
+    yield run
+    run.die()
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -18,10 +18,10 @@ from tui.app import FinetuiApp, Start
 
 @asynccontextmanager
 async def running(
-    width: int = 80, height: int = 24, start: Start = "home", run_name: str | None = None
+    width: int = 80, height: int = 24, start: Start = "home", run_name: str | None = None, **options: Any
 ) -> AsyncIterator[Screens]:
     """The app on its first screen."""
-    app = FinetuiApp(start, run_name)
+    app = FinetuiApp(start, run_name, options)
     async with app.run_test(size=(width, height)) as pilot:
         screens = Screens(app, pilot)
         await screens.settle()
@@ -40,6 +40,18 @@ class Screens:
         for _ in range(3):
             await self.pilot.pause()
             await self.app.workers.wait_for_complete()
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is so; three seconds at most."""
+        for _ in range(150):
+            await self.pilot.pause(0.02)
+            if condition():
+                return
+        raise AssertionError(f"{what} did not come:\n{self.text}")
+
+    async def shows(self, wanted: str) -> None:
+        """Wait until a text stands on the screen, wherever its lines break."""
+        await self.until(lambda: wanted in self.one_line, wanted)
 
     async def press(self, *keys: str) -> None:
         """Press keys, waiting after each for what it sets off."""

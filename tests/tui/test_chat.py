@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from textual.events import Paste
+from textual.widgets import Input
 
 from engine.run.layout import RunDir
 from tests.deliver.chat_runs import made_run
 from tests.deliver.worker_double import Double
 from tests.machine.builders import CARD, GIB, machine
 from tests.tui.pilot import Screens, running
+from tui.__main__ import main
 from tui.screens.chat import ChatScreen
 from tui.screens.compare import CompareScreen
 
@@ -105,6 +109,48 @@ async def test_letters_are_keys_outside_the_text_field() -> None:
         assert '"temperature": 0.5' in screens.one_line
 
 
+async def test_every_line_of_what_is_pasted_is_sent() -> None:
+    async with running(80, 24) as screens:
+        screen = await opened(screens, made_run())
+        await screens.type("so: ")
+        screens.app.post_message(Paste("first\r\nsecond\n\nlast"))
+        await screens.settle()
+        await screens.type("!")
+        assert "so: first⏎second⏎⏎last!" in screens.text
+        await screens.press("enter")
+        assert screen._conversation.turns[0][0]["content"] == "so: first\nsecond\n\nlast!"
+
+
+async def test_the_command_opens_it_as_its_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_run()
+    monkeypatch.setattr("engine.cli.main.interactive", lambda: True)
+    opened: list[tuple[Any, ...]] = []
+
+    def run_app(name: str, run_name: str | None, mouse: bool, options: dict[str, Any]) -> int:
+        opened.append((name, run_name, options))
+        return 0
+
+    monkeypatch.setattr("tui.app.run_app", run_app)
+    monkeypatch.setattr("tui.environment.prepare_environment", lambda: None)
+    asked = ["--against", "base", "--system", "Be kind.", "--temperature", "0.5", "--device", "cpu"]
+    asked += ["--chat_template_kwargs", '{"enable_thinking": true}']
+    assert main(["chat", "owl", "--against", "result"]) == 2
+    assert main(["chat", "owl", *asked]) == 0
+    [(name, run_name, options)] = opened
+    async with running(100, 30, name, run_name, **options) as screens:
+        assert screens.at == "ChatScreen"
+        assert "the result of owl beside the base model demo, on cpu" in screens.one_line
+        assert "system prompt Be kind." in screens.one_line
+        await screens.type("settings")
+        await screens.press("enter")
+        assert '"temperature": 0.5' in screens.one_line
+        assert '"enable_thinking": true' in screens.one_line
+    monkeypatch.setattr("engine.cli.main.interactive", lambda: False)
+    monkeypatch.setattr("sys.stdin", io.StringIO("hi\n"))
+    assert main(["chat", "owl"]) == 0
+    assert len(opened) == 1
+
+
 async def test_another_model_is_put_beside_it() -> None:
     async with running(100, 30) as screens:
         screen = await opened(screens, made_run())
@@ -130,9 +176,13 @@ async def test_what_is_refused_and_what_dies_is_told() -> None:
         await screens.type("refuse")
         await screens.press("enter")
         assert "It is too long." in screens.text
+        assert "you refuse" not in screens.one_line
+        assert screens.app.screen.query_one(Input).value == "refuse"  # to be mended
+        await screens.press("ctrl+u")
         await screens.type("die")
         await screens.press("enter")
         assert "main memory ran out" in screens.one_line
+        await screens.press("ctrl+u")
         await screens.type("hello")
         await screens.press("enter")  # loads again, and keeps the words
         await screens.press("enter")

@@ -17,6 +17,18 @@ def test_what_the_user_set_wins() -> None:
     assert env == {**QUIET, "TEXTUAL_FPS": "30"}
 
 
+def test_gnu_screen_which_holds_back_esc_while_the_mouse_is_listened_to() -> None:
+    for env, mouse in (
+        ({"TERM": "screen-256color", "STY": "1.pts"}, "1"),
+        ({"TERM": "screen"}, "1"),  # over ssh only TERM is handed on
+        ({"TERM": "screen-256color", "TMUX": "/tmp/socket"}, None),
+        ({"TERM": "screen", "FINETUI_NO_MOUSE": "0"}, "0"),
+        ({"TERM": "xterm-256color"}, None),
+    ):
+        prepare_environment(env)
+        assert env.get("FINETUI_NO_MOUSE") == mouse
+
+
 @pytest.mark.parametrize(
     ("env", "depth"),
     [

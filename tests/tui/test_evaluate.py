@@ -7,13 +7,16 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
+from engine.deliver.evaluate.kinds import Kind
 from engine.deliver.evaluate.report import Report, newest, save, saved
 from engine.deliver.evaluate.run_evaluate import Wanted
+from engine.deliver.evaluate.statistics import paired
+from engine.deliver.evaluate.verdict import metric_of
 from engine.deliver.protocol import Message
 from engine.errors import UserError
 from engine.run.layout import RunDir
@@ -38,7 +41,12 @@ class Double:
     def messages(self) -> Iterator[Message]:
         before, after = self.options["sides"]
         if self.module.endswith("lm_worker"):
-            raise UserError("lm-eval cannot measure this.", "--tasks x", "List the names.")
+            if self.options["tasks"] == ["x"]:
+                raise UserError("lm-eval cannot measure this.", "--tasks x", "List the names.")
+            kind = Kind("owls/acc", "owls acc", "")
+            worse = metric_of(kind, paired([1.0] * 20, [0.0] * 9 + [1.0] * 11))
+            yield {"kind": "tasks", "metrics": [asdict(worse)]}
+            return
         yield {"kind": "note", "words": "5 rows are left out."}
         yield {
             "kind": "ready", "before": {"name": before, "words": f"the {before}"}, "data": "40 held-out rows", "rows": 40,
@@ -148,3 +156,15 @@ async def test_benchmarks_that_break_leave_the_rest() -> None:
         assert isinstance(found, Report)
         assert len(saved(run)) == 1
         assert "left out" in found.notes[-1]
+
+
+async def test_a_benchmark_that_went_worse_is_part_of_the_verdict() -> None:
+    async with running(100, 30) as screens:
+        run = made_run()
+        screens.app.push_screen(EvaluateScreen(run, Wanted(tasks=["owls"])))
+        await screens.settle()
+        assert "owls acc 100.0 % 55.0 %" in screens.one_line
+        assert "But worse: loss, owls acc." in screens.one_line
+        found = newest(run)
+        assert isinstance(found, Report)
+        assert (found.outcome, found.primary) == ("better", "exact_match")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from engine.config.draft import DEMO
 from engine.deliver.export.job import Cancelled
 from engine.deliver.export.manifest import Export
 from engine.errors import UserError
@@ -164,6 +166,20 @@ async def test_what_is_not_possible_says_why(run: RunDir, monkeypatch: pytest.Mo
         assert "The adapter lacks adapter_model.safetensors" in screens.one_line
         await screens.press("enter")
         assert Exports.asked == []
+        assert "not possible here; why, and what to do, stands above" in screens.one_line
+
+
+async def test_ollama_takes_one_number_format(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.deliver.export.targets.ollama.missing_packages", lambda: None)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(DEMO / name, run.adapter / name)
+    async with running(80, 24) as screens:
+        await opened(screens, ExportScreen(run))
+        await screens.press("down", "down", "tab", "up", "space", "tab", "down", "down", "enter")
+        assert "Ollama takes one number format" in screens.one_line
+        assert Exports.asked == []
+        await screens.press("tab", "space", "enter")
+        assert [(target, len(quants)) for target, quants, _ in Exports.asked] == [("ollama", 1)]
 
 
 async def test_a_refusal_of_the_worker_is_shown(run: RunDir) -> None:
@@ -200,7 +216,9 @@ async def test_take_home_leads_and_remembers(run: RunDir, monkeypatch: pytest.Mo
         await screens.press("n")
         assert "vllm serve ./owl-merged" in screens.text
         await screens.press("y")
-        assert "scp" in (screens_home() / "copied.txt").read_text()
+        assert (screens_home() / "copied.txt").read_text().startswith("scp ")
+        await screens.press("y", "y", "y")
+        assert "python -c" in (screens_home() / "copied.txt").read_text(), "one line after the other"
         await screens.press("escape")
         assert screens.at == "HomeScreen"
 

@@ -163,6 +163,7 @@ async def test_marked_runs_are_compared() -> None:
 
 
 async def test_delete_says_how_large_and_asks() -> None:
+    other = finished_run("owl-0")
     run = finished_run("owl-1")
     (run.adapter).mkdir()
     (run.adapter / "weights").write_bytes(bytes(3 * 2**20))
@@ -176,6 +177,8 @@ async def test_delete_says_how_large_and_asks() -> None:
         await screens.press("delete", "down", "enter")
         assert "Deleted: owl-1." in screens.text
         assert not run.path.exists()
+        await screens.press("delete", "down", "enter")  # the cursor stays among the runs
+        assert not other.path.exists()
         assert "teaches a language model" in screens.text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,3 +153,9 @@ async def test_the_widget_is_as_high_as_it_must_be_and_goes_away() -> None:
         bar.show(None, 0)
         await pilot.pause()
         assert bar.size.height == 0
+
+
+def test_styles_of_a_screen_do_not_reach_the_bars_of_others() -> None:
+    sheets = (Path(__file__).parents[2] / "tui" / "screens").glob("*.tcss")
+    for line in (line for sheet in sheets for line in sheet.read_text().splitlines()):
+        assert not line.startswith("#"), "textual keeps a screen's styles for all screens once it was open"

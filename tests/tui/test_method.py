@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from engine.config.draft import Draft, plan
+from engine.config.tuning import suggest_tuning, tuning_of
 from engine.display import GIB
 from engine.fit.decide import METHODS
 from engine.machine import Machine
 from tests.machine.builders import CARD, machine
 from tests.tui.pilot import running, write_draft
-from tui.screens.method import FIELDS, SettingInput, suggest
-from tui.tuning import TUNINGS, tuning_of
+from tui.screens.method import FIELDS, SettingInput
+from tui.tuning import TUNINGS
 from tui.widgets.memory_bar import MemoryBar
 
 
@@ -78,8 +79,9 @@ async def test_full_has_no_lora_rank() -> None:
         assert "tuning: full" in screens.app.screen._plan.yaml  # type: ignore[attr-defined]
 
 
-async def test_arrows_move_between_the_fields() -> None:
-    async with running() as screens:
+@pytest.mark.parametrize("height", [40, 16])  # the low page scrolls, with the same arrows
+async def test_arrows_move_between_the_fields(height: int) -> None:
+    async with running(80, height) as screens:
         await screens.press("enter", "tab", "down")
         assert "▸ Learning rate" in screens.text
         await screens.press("up")
@@ -197,11 +199,11 @@ def test_the_suggestion_is_what_the_plan_would_take() -> None:
     asked = Draft(model="Qwen/Qwen3-8B", data_path=data, settings={"max_length": "nonsense"})
     for free, tuning in ((23, "lora"), (12, "qlora")):
         card = replace(CARD, memory_free=free * GIB)
-        choice = suggest(asked, machine(card))
+        choice = suggest_tuning(asked, machine(card))
         assert choice.value == tuning
         assert f"{free}.0 GiB are free" in choice.reason
-    assert suggest(asked, machine()).value == "lora"
-    assert suggest(replace(asked, data_path="/no/such/file"), machine()).value == "lora"
+    assert suggest_tuning(asked, machine()).value == "lora"
+    assert suggest_tuning(replace(asked, data_path="/no/such/file"), machine()).value == "lora"
 
 
 def test_the_ways_to_train_are_those_of_the_engine() -> None:

@@ -16,14 +16,17 @@ def legend(data: ChartData, charset: Charset) -> Row:
     """Title, unit and the curves: ``loss  ── train  ● eval``. Names may hold wide characters."""
     glyphs = GLYPHS[charset]
     title = ", ".join(filter(None, (data.title, data.y_label)))
-    keys = [(glyphs.key_dotted if line.dotted else glyphs.key, line.series, line.role) for line in data.lines]
+    keys: dict[tuple[str, str], str] = {}  # a line and points of one name and colour are one thing
+    for line in data.lines:
+        keys[line.series.name, line.role] = glyphs.key_dotted if line.dotted else glyphs.key
     for number, points in enumerate(data.points):
-        keys.append((glyphs.points[number % len(glyphs.points)], points.series, points.role))
+        sign = glyphs.points[number % len(glyphs.points)]
+        keys[points.series.name, points.role] = keys.get((points.series.name, points.role), "") + sign
     runs = [Run(_plain(title, charset), "label")] if title else []
-    for key, series, role in keys:
-        if len(keys) > 1 or series.name != data.title:
+    for (name, role), key in keys.items():
+        if len(keys) > 1 or name != data.title:
             runs.append(Run(f"{'  ' if runs else ''}{key}", role))
-            runs.append(Run(f" {_plain(series.name, charset)}", "label"))
+            runs.append(Run(f" {_plain(name, charset)}", "label"))
     return tuple(runs)
 
 

@@ -12,12 +12,11 @@ from textual.widgets import Input, Static
 
 from engine.errors import UserError
 from tui.keymap import bindings, keys_of
-from tui.screens.typed_ahead import TypedAhead
 from tui.widgets.key_line import KeyLine
 from tui.widgets.notice import Notice
 
 
-class AskScreen(ModalScreen[str | None], TypedAhead):
+class AskScreen(ModalScreen[str | None]):
     """Asks for one line of text; the result is None when it was cancelled.
 
     Args:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.errors import UserError
 from tui.keymap import keys_of
-from tui.screens.typed_ahead import TypedAhead
 from tui.widgets.key_line import KeyLine
 from tui.widgets.notice import Notice
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class BaseScreen(TypedAhead):
+class BaseScreen(Screen[Any]):
     """A full screen: a head, a body, messages, and the key line.
 
     Attributes:

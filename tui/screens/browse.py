@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.widget import Widget
@@ -49,6 +50,7 @@ compressed. Numbers of rows that begin with "about" are guessed from the beginni
         self._hidden = False
         self._listing: Listing | None = None
         self._marked: str | None = None
+        self._rows: dict[str, str] = {}
 
     def head(self) -> Iterable[Widget]:
         yield Static("", id="where", classes="head title", markup=False)
@@ -63,17 +65,27 @@ compressed. Numbers of rows that begin with "about" are guessed from the beginni
         self.query_one(ChoiceList).focus()
         self._open(self._folder)
 
+    def on_resize(self, event: events.Resize) -> None:
+        self._tell_where()
+        choices = self.query_one(ChoiceList)
+        for entry in self._listing.entries if self._listing else ():
+            choices.replace_option_prompt(entry.path, self._line(entry))
+
+    def _tell_where(self) -> None:
+        where = printable(self._folder, max(20, self.size.width - 4))
+        self.query_one("#where", Static).update(Content(where))
+
     def _open(self, folder: Path, marked: str | None = None) -> None:
         self._folder, self._marked, hidden = folder, marked, self._hidden
         self.notice.clear()
-        self.query_one("#where", Static).update(Content(printable(folder, max(20, self.size.width - 4))))
+        self._tell_where()
         self.in_background(lambda: list_folder(folder, hidden), self._listed, "list")
 
     def _listed(self, listing: Listing) -> None:
-        self._listing = listing
+        self._listing, self._rows = listing, {}
         if not listing.problem:
             remember_folder(listing.folder)
-        options = [Option(self._line(entry, ""), id=entry.path) for entry in listing.entries]
+        options = [Option(self._line(entry), id=entry.path) for entry in listing.entries]
         if listing.folder.parent != listing.folder:
             options.insert(0, Option(Content("../"), id=UP))
         choices = self.query_one(ChoiceList)
@@ -88,12 +100,14 @@ compressed. Numbers of rows that begin with "about" are guessed from the beginni
         def guessed(found: list[tuple[Entry, str]]) -> None:
             if self._listing is listing:
                 for entry, rows in found:
-                    choices.replace_option_prompt(entry.path, self._line(entry, rows))
+                    self._rows[entry.path] = rows
+                    choices.replace_option_prompt(entry.path, self._line(entry))
 
         if files:
             self.in_background(guess, guessed, "guess")
 
-    def _line(self, entry: Entry, rows: str) -> Content:
+    def _line(self, entry: Entry) -> Content:
+        rows = self._rows.get(entry.path, "")
         width = max(20, self.size.width - 42)
         name = printable(entry.name, width - 4)
         if entry.is_folder:

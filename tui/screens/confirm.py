@@ -10,13 +10,12 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.keymap import bindings, keys_of
-from tui.screens.typed_ahead import TypedAhead
 from tui.text import hanging, stack
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.key_line import KeyLine
 
 
-class ConfirmScreen(ModalScreen[str | None], TypedAhead):
+class ConfirmScreen(ModalScreen[str | None]):
     """A warning or a question; the result is the id of the choice, or None when it was cancelled.
 
     Args:

@@ -65,7 +65,6 @@ takes 1,000 of its rows at random."""
         super().__init__()
         self._nearby: list[Path] = []
         self._row = 0
-        self._go_when_read = False
         self._asked: dict[str, Wanted] = {}  # how datasets are to be read, where the user has said it
         self._link = HubLink()
         self._progress = ""
@@ -131,7 +130,7 @@ takes 1,000 of its rows at random."""
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         self._row = 0
-        self._go_when_read = False
+        self.going = False
         self.notice.clear()
         self._read()
 
@@ -164,11 +163,11 @@ takes 1,000 of its rows at random."""
             return
         self.the_app.keep_dataset(report)
         self._tell()
-        if self._go_when_read and report.wanted == self._wanted:
+        if self.going and report.wanted == self._wanted:
             self.action_next()
 
     def _failed(self, error: UserError) -> None:
-        self._go_when_read = False
+        self.going = False
         self._progress = ""
         exists = is_hub_id(self._path) or os.path.exists(os.path.expanduser(self._path))
         words = f"{FAILED} r: say which column is what." if exists else ""
@@ -199,7 +198,11 @@ takes 1,000 of its rows at random."""
 
     def _about(self, report: DatasetReport, width: int) -> list[Content]:
         reading = report.first.reading
-        lines = [hanging("✓", "bold $success", printable(report.words(), 400), width)]
+        mark, style = ("!", "bold $warning") if report.loses_much else ("✓", "bold $success")
+        lines = [hanging(mark, style, printable(report.words(), 400), width)]
+        if report.loses_much:
+            words = "Perhaps the file mixes rows of several kinds: c lists what is wrong, r reads them in another way."
+            lines.append(hanging("→", "bold $primary", words, width))
         if report.asks:
             words = f"It can also be read as {printable(reading.alternatives[0].title, 100)}. Enter asks which is meant (r)."
             lines.append(hanging("?", "bold $warning", words, width))
@@ -310,7 +313,7 @@ takes 1,000 of its rows at random."""
             return False
         report = self._report
         if report is None:
-            self._go_when_read = True
+            self.going = True
             self._read()
             return False
         if report.asks:

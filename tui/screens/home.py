@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from textual import events
@@ -21,6 +22,7 @@ from engine.run.layout import RunDir
 from engine.run.listing import Curve, Listing
 from engine.run.state import RunState
 from engine.run.sweeps import Sweep, list_sweeps
+from tui import removal
 from tui.keymap import bindings
 from tui.plot import charset
 from tui.run_list import SORTS, Columns, Entry, Sort, arrange, details, heading, run_line, sketch, sweep_line
@@ -33,17 +35,18 @@ REFRESH_EVERY = 2.0  # seconds
 FIRST_LOOK = 0.04  # seconds: enough for the newest dozen runs, and the first picture does not wait longer
 SLICE = 0.2  # seconds of reading between pictures
 BREATH = 0.02  # seconds between slices, for keys
+WORDY = 50  # columns from which the things to do are explained beside them
 LOW = 16  # rows below which nothing is said about the marked run
 ON_RUNS = ("home.mark", "home.compare", "home.remove", "home.resume", "home.path")
 ON_ACTIONS = ("home.new", "home.demo")
 
-WELCOME = """\
-finetui teaches a language model with your examples, on this machine.
-
-You bring a file of questions and answers. finetui looks at the machine, says
-what fits, trains, and shows what happens. Seven short steps; each has a good
-answer already filled in, so Enter is enough. Training goes on when you close
-this window. Nothing leaves this machine."""
+WELCOME = (
+    "finetui teaches a language model with your examples, on this machine.",
+    "You bring a file of questions and answers. finetui looks at the machine, says what fits, trains, and shows what "
+    "happens. Seven short steps; each has a good answer already filled in, so Enter is enough.",
+    "Training goes on when you close this window. Nothing leaves this machine.",
+)
+AROUND = 8  # rows that the welcome leaves to the rest
 
 
 class HomeScreen(BaseScreen):
@@ -75,6 +78,7 @@ differ in a setting; Enter shows them."""
         self._marked: set[str] = set()
         self._sketches: dict[str, tuple[Curve, int, str]] = {}
         self._picture: list[tuple[str | None, Content] | None] = []
+        self._starting = False
 
     def head(self) -> Iterable[Widget]:
         yield Static(
@@ -89,7 +93,7 @@ differ in a setting; Enter shows them."""
         field.cursor_blink = False
         yield field
         yield ChoiceList(id="choices")
-        yield Static(Content(WELCOME), id="welcome")
+        yield Static("", id="welcome", markup=False)
         yield Static("", id="about-run", markup=False)
 
     def on_mount(self) -> None:
@@ -101,6 +105,7 @@ differ in a setting; Enter shows them."""
         self.in_background(removing.empty_trash, lambda _: None, "trash")
 
     def on_screen_resume(self) -> None:
+        self._starting = False
         self.notice.clear()
         if self._picture:
             # Back from the wizard: Enter goes on there, and never throws the answers away.
@@ -146,7 +151,9 @@ differ in a setting; Enter shows them."""
             )
             lines += [None, (None, title), *((entry.id, self._line(entry, width)) for entry in self._entries)]
         self._fill([line and (line[0], line[1].rstrip().truncate(room, ellipsis=True)) for line in lines])
-        self.query_one("#welcome").display = not states and not pending
+        welcome = self.query_one("#welcome", Static)
+        welcome.display = not states and not pending
+        welcome.update(_welcome(width, self.size.height - AROUND))
         self.set_class(bool(states or pending), "-runs")
         self._about()
 
@@ -156,7 +163,11 @@ differ in a setting; Enter shows them."""
         choices = self.query_one(ChoiceList)
         if [line and line[0] for line in before] != [line and line[0] for line in lines]:
             options = [line and Option(line[1], id=line[0], disabled=line[0] is None) for line in lines]
+            was, place = choices.chosen, choices.highlighted or 0
             choices.fill(options)
+            if was is not None and was.startswith("run:") and choices.chosen != was and self._entries:
+                # That run is gone: stay there, and not on what would begin a new one.
+                choices.highlighted = min(place, len(choices.options) - 1)
             return
         index = 0
         for old, new in zip(before, lines, strict=True):
@@ -173,8 +184,9 @@ differ in a setting; Enter shows them."""
             entries.append(("continue", "Go on", f"with the fine-tune you began; you were at: {at}"))
         entries.append(("new", "New fine-tune", "seven short steps, each with a good default"))
         entries.append(("demo", "Try the demo", "a tiny model learns to talk like an owl, in a minute"))
+        wordy = self.size.width >= WORDY
         return [
-            (f"do:{name}", Content.assemble((f"{title:<22}", "bold"), words))
+            (f"do:{name}", Content.assemble((f"{title:<22}", "bold"), words if wordy else ""))
             for name, title, words in entries
         ]
 
@@ -203,28 +215,38 @@ differ in a setting; Enter shows them."""
     def _about(self) -> None:
         """The keys that mean something on the marked line, and what its run is about."""
         entry = self._at
-        hidden = {"home.clear"} | set(ON_ACTIONS if entry else ON_RUNS)
+        field = self.query_one("#filter", Input)
+        hidden = set(ON_ACTIONS if entry else ON_RUNS)
+        if not field.display:
+            hidden.add("home.clear")
         if not self._entries and not self._words:
             hidden |= {"home.filter", "home.sort"}
-        if entry is None or entry.sweep is not None or not _can_resume(entry.runs[0]):
+        if len(self._to_compare()) < 2:
+            hidden.add("home.compare")
+        if self._marked or entry is None or entry.sweep is not None or not _can_resume(entry.runs[0]):
             hidden.add("home.resume")
         self.key_line.hide(*hidden)
         opened = entry is not None and entry.sweep is not None and entry.sweep.name in self._opened
-        self.key_line.relabel(home_open="close" if opened else "open")
+        self.key_line.relabel(home_open="to the list" if field.has_focus else "close" if opened else "open")
         about = self.query_one("#about-run", Static)
         about.display = bool(self._entries) and self.size.height >= LOW
         if entry is None or entry.sweep is not None:
             about.update("")
             return
         run, width = entry.runs[0], self.size.width - 4
-        lines = [Content(details(run)).truncate(width, ellipsis=True)]
-        if run.words != run.state:
+        told = run.words != run.state
+        about_it = Content(details(run))
+        lines = [about_it.truncate(width, ellipsis=True) if told else about_it]
+        if told:
             words = printable(run.words, 300)
             words = words if words.startswith(run.state) else f"{run.state}: {words}"
             lines.append(hanging("→", "bold $primary", words, width))
         about.update(stack(*lines))
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        self._about()
+
+    def on_descendant_focus(self) -> None:
         self._about()
 
     # Keys
@@ -249,8 +271,14 @@ differ in a setting; Enter shows them."""
         self.the_app.open_wizard()
 
     def action_demo(self) -> None:
-        self.notice.say("Starting the demo ...")
-        self.the_app.start_demo(self)
+        if not self._starting:  # pressed again while the first one works
+            self._starting = True
+            self.notice.say("Starting the demo ...")
+            self.the_app.start_demo(self)
+
+    def show_error(self, error: UserError) -> None:
+        self._starting = False
+        super().show_error(error)
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -303,10 +331,15 @@ differ in a setting; Enter shows them."""
             return [state for state in self._listing.states if state.name in self._marked]
         return list(self._at.runs) if self._at else []
 
-    def action_compare(self) -> None:
+    def _to_compare(self) -> list[str]:
+        """As many as are marked; a single one beside the one of the line the cursor is on."""
         names = [run.name for run in self._chosen()]
         if len(names) == 1 and self._at is not None:
             names += [run.name for run in self._at.runs if run.name not in names]
+        return names
+
+    def action_compare(self) -> None:
+        names = self._to_compare()
         if len(names) < 2:
             self.notice.say("Mark at least two runs with the space bar, then compare them.")
             return
@@ -323,6 +356,9 @@ differ in a setting; Enter shows them."""
         if run.live:
             self.notice.say("It is going on already; Enter watches it.")
             return
+        if self._starting:
+            return
+        self._starting = True
 
         def work() -> str:
             from engine.config.resume import resume
@@ -357,35 +393,18 @@ differ in a setting; Enter shows them."""
             return
         folders = [RunDir(Path(run.path)) for run in runs]
 
-        def look() -> int:
-            for folder in folders:
-                removing.require_removable(folder)
-            return sum(removing.size_of(folder.path) for folder in folders)
-
-        self.notice.say("Looking how large it is ...")
-        self.in_background(look, lambda size: self._ask_to_remove(folders, size, sweep), "size")
-
-    def _ask_to_remove(self, folders: Sequence[RunDir], size: int, sweep: Sweep | None) -> None:
-        from tui.screens.confirm import ConfirmScreen
-
-        self.notice.clear()
-        one = len(folders) == 1
-        names = ", ".join(printable(folder.name, 60) for folder in folders[:8])
-        names += f" and {len(folders) - 8} more" if len(folders) > 8 else ""
-        held = removing.size_words(size)
-        sentences = [
-            f"{held[:1].upper()}{held[1:]} of checkpoints, results and logs. It cannot be undone.",
-            "" if one else names,
-        ]
-        options = [("keep", "Keep it" if one else "Keep them"), ("delete", f"Delete {held}")]
-
         def answered(answer: str | None) -> None:
             if answer == "delete":
                 self.notice.say("Deleting ...")
-                self.in_background(lambda: _remove(folders, sweep), self._removed, "remove")
+                self.in_background(lambda: removal.remove(folders, sweep), self._removed, "remove")
 
-        title = f"Delete {names}?" if one else f"Delete {len(folders)} runs?"
-        self.app.push_screen(ConfirmScreen(title, [line for line in sentences if line], options), answered)
+        def ask(size: int) -> None:
+            self.notice.clear()
+            if self.is_current:  # not over what was opened meanwhile
+                self.app.push_screen(removal.question(folders, size), answered)
+
+        self.notice.say("Looking how large it is ...")
+        self.in_background(lambda: removal.size_of(folders), ask, "size")
 
     def _removed(self, names: list[str]) -> None:
         self._marked -= set(names)
@@ -393,13 +412,16 @@ differ in a setting; Enter shows them."""
         self._refresh()
 
 
+def _welcome(width: int, rows: int) -> Content:
+    """As many paragraphs as have room."""
+    lines: list[str] = []
+    for paragraph in WELCOME:
+        more = textwrap.wrap(paragraph, max(10, width - 4))
+        if len(lines) + 1 + len(more) > rows:
+            break
+        lines += [*([""] if lines else []), *more]
+    return Content("\n".join(lines))
+
+
 def _can_resume(run: RunState) -> bool:
     return run.state in ("paused", "stopped", "failed", "died", "new")
-
-
-def _remove(folders: Sequence[RunDir], sweep: Sweep | None) -> list[str]:
-    for folder in folders:
-        removing.remove(folder)
-    if sweep is not None:
-        removing.remove_sweep(sweep)
-    return [folder.name for folder in folders]

@@ -168,6 +168,9 @@ Nothing is downloaded here, except a description of a few kilobytes."""
         self.in_background(work, got, "look")
 
     def on_resize(self, event: events.Resize) -> None:
+        choices = self.query_one(ChoiceList)
+        for one in self._found.values():
+            choices.replace_option_prompt(one.repo_id, self._line(one))
         self._tell()
 
     def _tell(self) -> None:

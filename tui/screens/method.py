@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.timer import Timer
@@ -17,6 +18,7 @@ from textual.widgets.option_list import Option
 from engine.choice import Choice
 from engine.config.draft import Draft, Plan, plan
 from engine.config.schema import SECTIONS, keys
+from engine.config.tuning import suggest_tuning, tuning_of
 from engine.display import printable
 from engine.errors import UserError
 from engine.fit.decide import METHODS, Fit, verdict
@@ -28,7 +30,7 @@ from tui.keymap import KEYMAP, bindings
 from tui.planning import planned_card, planned_machine
 from tui.screens.wizard import WizardStep
 from tui.text import hanging, stack
-from tui.tuning import MARKS, TUNINGS, advice_sentence, apply_advice, memory_words, tuning_of
+from tui.tuning import MARKS, TUNINGS, advice_sentence, apply_advice, memory_words
 from tui.widgets.choice_list import POINTER, ChoiceList
 from tui.widgets.memory_bar import MemoryBar
 
@@ -87,29 +89,23 @@ def look_at(draft: Draft, machine: Machine | None) -> Look:
     return Look(made, fit, where, cells)
 
 
-def suggest(draft: Draft, machine: Machine | None) -> Choice[str]:
-    """The way to train that the plan takes when nobody chooses; LoRA where the answers give no plan."""
-    asked = replace(draft, tuning=None, settings={})
-    try:
-        made = plan(asked, planned_machine(machine, draft) or machine)
-    except UserError:
-        return Choice("lora", "LoRA needs little memory and is hard to break.")
-    reason = made.choices.get("tuning") or made.choices.get("load_in_4bit")
-    chosen = tuning_of(made.config)
-    if made.fit is None or reason is None:
-        return Choice(chosen, "On a processor LoRA is the fastest, and memory is no problem.")
-    return Choice(chosen, str(reason.reason))
-
-
 class SettingInput(Input):
     """The value of one setting; empty means finetui chooses, and the chosen value is shown in grey."""
 
     typing_keys = KEYMAP["method-field"]
+    # A page too high for the terminal scrolls with the arrows, and would take them before the screen is asked.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        one for one in bindings("method") if isinstance(one, Binding) and one.action.startswith("field(")
+    ]
 
     def __init__(self, key: str, value: str) -> None:
         super().__init__(value, id=f"set-{key}", compact=True, select_on_focus=False)
         self.key = key
         self.cursor_blink = False
+
+    def action_field(self, by: int) -> None:
+        """To the field below or above."""
+        self.screen.focus_next() if by > 0 else self.screen.focus_previous()
 
 
 class MethodScreen(WizardStep):
@@ -136,7 +132,6 @@ computes activations twice instead of keeping them."""
         self._suggestion: Choice[str] | None = None
         self._planned: object = None
         self._planning: object = None
-        self._go_when_planned = False
         self._pause: Timer | None = None
 
     @property
@@ -159,7 +154,11 @@ computes activations twice instead of keeping them."""
         draft, machine = self.draft, self.the_app.machine
         self.query_one("#about", Static).update(Content.styled("Working out what fits ...", "$muted"))
         self.query_one(ChoiceList).focus()
-        self.in_background(lambda: suggest(draft, machine), self._suggested, "suggest")
+        self.in_background(
+            lambda: suggest_tuning(draft, planned_machine(machine, draft) or machine),
+            self._suggested,
+            "suggest",
+        )
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.height < LOW, "-low")
@@ -202,7 +201,7 @@ computes activations twice instead of keeping them."""
             self._look, self._planned, self._planning = result, wanted, None
             self.notice.clear()
             self._tell()
-            if self._go_when_planned and self._answers() == wanted:
+            if self.going and self._answers() == wanted:
                 self.go(1)
 
         def failed(error: UserError) -> None:
@@ -213,7 +212,7 @@ computes activations twice instead of keeping them."""
         self.in_background(lambda: look_at(draft, machine), got, "plan", failed)
 
     def _failed(self, error: UserError) -> None:
-        self._go_when_planned = False
+        self.going = False
         self._planned = None
         self.show_error(error)
         key = next((key for key, _ in FIELDS if key in error.where), None)
@@ -314,7 +313,7 @@ computes activations twice instead of keeping them."""
             return ""
         value: Any = getattr(getattr(self._plan.config, keys()[key]), key)
         if isinstance(value, bool):
-            return "true" if value else "false"
+            return "on" if value else "off"
         return f"{value:g}" if isinstance(value, float) else str(value)
 
     def _reason(self, key: str) -> str:
@@ -341,7 +340,8 @@ computes activations twice instead of keeping them."""
     # Keys
 
     def action_field(self, by: int) -> None:
-        self.screen.focus_next() if by > 0 else self.screen.focus_previous()
+        """To the field below or above."""
+        self.focus_next() if by > 0 else self.focus_previous()
 
     def action_make_fit(self) -> None:
         """Take the cheapest changes that make it fit."""
@@ -370,7 +370,7 @@ computes activations twice instead of keeping them."""
         if self._plan is not None and self._planned == self._answers():
             self.go(1)
             return
-        self._go_when_planned = True
+        self.going = True
         self._replan()
 
 

@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 from engine.advise import fits
 from engine.advise.variant import advise_variant
 from engine.choice import Choice
-from engine.config.draft import DEMO_MODEL
+from engine.config.draft import DEMO_DATA, DEMO_MODEL
 from engine.display import printable
 from engine.errors import UserError
 from engine.fit import grid
@@ -65,7 +65,6 @@ you to accept its licence on huggingface.co first."""
     def __init__(self) -> None:
         super().__init__()
         self._all = False
-        self._go_when_read = False
         self._suggestion: Choice[fits.Recommendation] | None = None
         self._reports: dict[str, ModelReport | UserError] = {}
         self._cells: dict[str, grid.Cell | None] = {}
@@ -186,7 +185,7 @@ you to accept its licence on huggingface.co first."""
     # Looking at a model
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        self._go_when_read = False
+        self.going = False
         self.notice.clear()
         self._tell()
         self._read(self._model)
@@ -218,7 +217,7 @@ you to accept its licence on huggingface.co first."""
             return
         if self._timer is None:
             self._ask_hub()
-        if self._go_when_read and not self._looking:
+        if self.going and not self._looking:
             self.action_next()
 
     # Asking the Hub, in another process, about a model that stays marked for a moment
@@ -272,7 +271,7 @@ you to accept its licence on huggingface.co first."""
             self._read(model)
         else:
             self._tell()
-            if self._go_when_read and model == self._model:
+            if self.going and model == self._model:
                 self.action_next()
 
     def _obstacle(self, model: str) -> UserError | None:
@@ -310,11 +309,7 @@ you to accept its licence on huggingface.co first."""
         if self._model == DEMO_MODEL:
             words = "It knows a small made-up world and trains in about a minute: to try things out."
             lines.append(hanging("→", "bold $primary", words, width))
-            if (
-                self.draft.data_path != self.draft.model
-                and not self.draft.is_demo
-                and CHOSEN not in self.draft.answers
-            ):
+            if self.draft.data_path != DEMO_DATA:
                 words = "For data of your own, take a real model: this one knows no ordinary language."
                 lines.append(hanging("!", "bold $warning", words, width))
         good = report.advice.level == "good"
@@ -399,7 +394,7 @@ you to accept its licence on huggingface.co first."""
         model = self._model
         report = self._reports.get(model)
         if report is None:
-            self._go_when_read = True
+            self.going = True
             self._read(model)
             return False
         if isinstance(report, UserError):
@@ -409,7 +404,7 @@ you to accept its licence on huggingface.co first."""
             self.show_error(obstacle)
             return False
         if self._must_ask(model) and self._waiting != model:
-            self._waiting, self._go_when_read = model, True
+            self._waiting, self.going = model, True
             self._ask_hub()
             self.notice.say("Asking the Hub whether it can be had. Enter again goes on without the answer.")
             return False

@@ -93,6 +93,7 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
         self._drawn = 0.0
         self._drawn_more = 0.0
         self._undrawn = False  # whether there is something new that is not shown yet
+        self._widths: tuple[int, ...] = ()  # for which it was drawn
         self._told: Note | None = None
         self._waits = False
         self._notice_timer: Timer | None = None
@@ -137,9 +138,10 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
         self._told = notes[-1] if notes else None
         self._undrawn = self._undrawn or bool(count)
         due = self._undrawn and not 0 <= now - self._drawn < DRAW_EVERY
-        if due or clock_due or status != before or self._told is not told or not self._drawn:
+        moved = self._widths_now() != self._widths
+        if due or clock_due or moved or status != before or self._told is not told or not self._drawn:
             self._ask_expected()
-            self._draw(everything=not status.live)
+            self._draw(everything=moved or not status.live)
         self.set_timer(BREATH if behind else POLL, self._poll)
 
     @property
@@ -161,6 +163,10 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
         """Show what has changed."""
         self._draw()
 
+    def _widths_now(self) -> tuple[int, ...]:
+        """Of the lines of text, which are cut to fit when they are drawn: on a busy machine before they are laid out."""
+        return tuple(rows.size.width for rows in self.query(Rows))
+
     def _draw(self, everything: bool = True) -> None:
         if self._arrangement is None or self.app.screen is not self:
             return
@@ -170,7 +176,7 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
             self._num_cards = cards
             self._arrange()
             return
-        self._drawn = time.time()
+        self._drawn, self._widths = time.time(), self._widths_now()
         # The rest is looked at less, costs more, and goes over the line.
         more = everything or not 0 <= self._drawn - self._drawn_more < MORE_EVERY
         if more:
@@ -384,7 +390,8 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
     def action_result(self) -> None:
         status = self.watch_run.status
         if status.state != "finished" and (status.live or not has_result(self.run)):
-            self.say("There is no result yet: the run is not finished, and nothing of it is saved.")
+            saved = "" if status.live else ", and nothing of it is saved"
+            self.say(f"There is no result yet: the run is not finished{saved}.")
             return
         from tui.screens.done import DoneScreen
 

@@ -12,12 +12,11 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.keymap import bindings, keys_of
-from tui.screens.typed_ahead import TypedAhead
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.key_line import KeyLine
 
 
-class PickScreen(ModalScreen[str | None], TypedAhead):
+class PickScreen(ModalScreen[str | None]):
     """Asks for one of several; the result is its id, or None when it was cancelled.
 
     Args:

@@ -10,13 +10,12 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.keymap import bindings, keys_of
-from tui.screens.typed_ahead import TypedAhead
 from tui.widgets.choice_list import ChoiceList
 from tui.widgets.key_line import KeyLine
 from tui.widgets.notice import Notice
 
 
-class StopScreen(ModalScreen[str | None], TypedAhead):
+class StopScreen(ModalScreen[str | None]):
     """Asks how to stop; the result is a request for `engine.run.control`, or None to go on.
 
     Args:

@@ -28,9 +28,11 @@ class WizardStep(BaseScreen):
 
     Attributes:
         STEP: Its name in the draft.
+        going: It was asked for the next step, and goes there when it has read what it needs.
     """
 
     STEP: ClassVar[str] = ""
+    going = False
 
     @property
     def draft(self) -> Draft:

@@ -23,7 +23,7 @@ class ChoiceList(OptionList):
 
     def __init__(self, *options: Option | None, id: str | None = None) -> None:
         super().__init__(*options, id=id, markup=False, compact=True)
-        self._enter_waits = False
+        self._enters_waiting = 0
 
     @property
     def chosen(self) -> str | None:
@@ -38,14 +38,19 @@ class ChoiceList(OptionList):
         ids = [option.id for option in self.options]
         found = next((ids.index(one) for one in wanted if one is not None and one in ids), 0)
         self.highlighted = found if ids else None
-        if self._enter_waits and ids:
-            self._enter_waits = False
-            self.call_after_refresh(self.action_select)
+        if ids and self._enters_waiting:
+            self.call_after_refresh(self._catch_up)
+
+    def _catch_up(self) -> None:
+        waiting, self._enters_waiting = self._enters_waiting, 0
+        if self.has_focus and self.screen.is_current:
+            for _ in range(waiting):  # the first of them is this list's, the others those of what it leads to
+                self.app.simulate_key("enter")
 
     def action_select(self) -> None:
         # An Enter that comes before the options must not be lost: whoever knows the way types ahead.
         if self.highlighted is None:
-            self._enter_waits = True
+            self._enters_waiting += 1
             return
         super().action_select()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.display import printable
@@ -20,7 +21,7 @@ class Notice(Static):
 
     def error(self, error: UserError) -> None:
         """Show what is wrong, where, and what to do."""
-        width = self.screen.size.width - 2
+        width = self._room()
         self._show(
             stack(
                 hanging("!", "bold $error", printable(error.what, 400), width, "bold $error"),
@@ -31,13 +32,18 @@ class Notice(Static):
 
     def say(self, text: str) -> None:
         """Show one sentence."""
-        self._show(hanging("→", "bold $primary", printable(text, 600), self.screen.size.width - 2))
+        self._show(hanging("→", "bold $primary", printable(text, 600), self._room()))
 
     def clear(self) -> None:
         """Take it away."""
         if self.display:
             self.display = False
             self.update("")
+
+    def _room(self) -> int:
+        """Cells of a line: of the screen, or of the dialog it stands in."""
+        around = self.parent if isinstance(self.parent, Widget) else self.screen
+        return (around.content_size.width or self.screen.size.width) - 2  # nothing is laid out at first
 
     def _show(self, content: Content) -> None:
         self.update(content)

@@ -9,6 +9,8 @@ from engine.data.forms import Objective
 LENGTHS = (128, 256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536, 131072)
 _CUT = 0.01
 """Share of rows that may be cut; the longest few cost memory for all."""
+_HOPELESS = 0.1
+"""Up to this share, rows that no limit can hold are cut and do not decide about the others."""
 _WORTH_PACKING = 0.6
 """Packing pays where rows fill less than this share of the room."""
 
@@ -22,7 +24,9 @@ def recommend_max_length(stats: TokenStats, context: int | None = None) -> Choic
     """
     lengths = stats.lengths
     usual = [length for length in LENGTHS if context is None or length <= context] or [context or LENGTHS[0]]
-    value = next((length for length in usual if lengths.share_over(length) <= _CUT), usual[-1])
+    hopeless = lengths.share_over(usual[-1])  # too long for any limit, so they say nothing for a long one
+    cut = hopeless if _CUT < hopeless <= _HOPELESS else _CUT
+    value = next((length for length in usual if lengths.share_over(length) <= cut), usual[-1])
     about = "about " if stats.how != "all rows" else ""
     longest = max(lengths.bins, default=0)
     share = 100 * (1 - lengths.share_over(value))
@@ -30,7 +34,7 @@ def recommend_max_length(stats: TokenStats, context: int | None = None) -> Choic
     reason = (
         f"{value:,} tokens hold {about}{shown} % of the rows whole; the longest measured has {longest:,}."
     )
-    if context is not None and value == usual[-1] and lengths.share_over(value) > _CUT:
+    if context is not None and lengths.share_over(value) > _CUT:
         reason = f"{reason} The model takes no more than {context:,}."
     at = usual.index(value)
     return Choice(value, reason, tuple(usual[at + 1 : at + 2] + usual[max(0, at - 1) : at]))

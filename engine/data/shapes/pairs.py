@@ -86,12 +86,12 @@ def _guess(sample: Sample) -> Iterator[Candidate]:
     texts = [column for column in columns if sample.is_text(column) and _has_words(sample, column)]
     if len(texts) == 2:
         first, second = texts
-        yield _pair(
-            sample, first, second, 0.4, note="The names of the columns do not tell which one is the answer."
+        note = (
+            "The names of the columns do not tell which one is the answer. If the first line of a table is an example "
+            "already, put a line of names above it."
         )
-        yield _pair(
-            sample, second, first, 0.3, note="The names of the columns do not tell which one is the answer."
-        )
+        yield _pair(sample, first, second, 0.4, note=note)
+        yield _pair(sample, second, first, 0.3, note=note)
 
 
 def _pair(

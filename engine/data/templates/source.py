@@ -146,7 +146,7 @@ def _asked(name: str, title: str, own: tuple[str, str] | None) -> Choice[str]:
     if own is not None:
         return Choice(
             name,
-            f"{words} The model was trained with its own template, which it needs not learn.",
+            f"{words} The model was trained with its own template, which it need not learn again.",
             ("model",),
         )
     return Choice(name, words)
