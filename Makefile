@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Kept bytecode: a run is many short processes, and each would compile the same modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo test test-gguf check format bench
 
 setup:
@@ -11,7 +14,7 @@ demo: setup
 	@$(BIN)/finetui demo
 
 test: setup
-	@$(BIN)/python -m pytest -n 4 --dist loadgroup
+	@$(BIN)/python -m pytest -n 6 --dist loadgroup
 
 test-gguf:
 	@$(PYTHON) scripts/setup_env.py train,dev,gguf

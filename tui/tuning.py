@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from engine.config.draft import Draft
 from engine.config.schema import keys
 from engine.display import gib
 from engine.fit import grid
-from engine.fit.decide import Advice, Verdict
+from engine.fit.decide import METHODS, Advice, Verdict
 
 MARKS: dict[Verdict, tuple[str, str]] = {
     "fits": ("✓", "$success"),
@@ -25,21 +26,26 @@ class Tuning:
         id: As in the draft: qlora, lora8, lora, freeze or full.
         title: Its name.
         words: What it costs and brings, in a few words.
-        method: Its name in :data:`engine.fit.decide.METHODS`.
+        setup: What it changes in a run whose memory is predicted.
     """
 
     id: str
     title: str
     words: str
-    method: str
+    setup: dict[str, Any]
 
 
 TUNINGS = (
-    Tuning("lora", "LoRA", "small added matrices are trained", grid.LORA),
-    Tuning("qlora", "QLoRA, 4-bit", "the same, model held in 4 bits", grid.QLORA),
-    Tuning("lora8", "LoRA, 8-bit", "the same, in 8 bits: slower", grid.LORA_8BIT),
-    Tuning("freeze", "Last layers", "only the last layers are changed", grid.FULL),
-    Tuning("full", "Full", "every weight is changed", grid.FULL),
+    Tuning("lora", "LoRA", "small added matrices are trained", METHODS[grid.LORA]),
+    Tuning("qlora", "QLoRA, 4-bit", "the same, model held in 4 bits", METHODS[grid.QLORA]),
+    Tuning("lora8", "LoRA, 8-bit", "the same, in 8 bits: slower", METHODS[grid.LORA_8BIT]),
+    Tuning(
+        "freeze",
+        "Last layers",
+        "only the last layers are changed",
+        {"tuning": "freeze", "quantization": "none"},
+    ),
+    Tuning("full", "Full", "every weight is changed", METHODS[grid.FULL]),
 )
 
 

@@ -22,7 +22,7 @@ def fill_objective(filling: Filling, layers: int | None, seen: Seen | None) -> N
     objective, tuning = config.method.objective, config.method.tuning
     about = OBJECTIVES[objective]
     if tuning == "freeze":
-        filling.fill("freeze_trainable_layers", lambda: _layers(layers))
+        filling.fill("freeze_trainable_layers", lambda: choose_layers(layers))
         _require_layers(filling.config.method.freeze_trainable_layers or 0, layers)
     if objective not in ("sft", "cpt") and about.losses:
         usual = about.losses[0]
@@ -59,7 +59,8 @@ def epochs(config: RunConfig, rows: int) -> Choice[float] | None:
     return None
 
 
-def _layers(layers: int | None) -> Choice[int]:
+def choose_layers(layers: int | None) -> Choice[int]:
+    """How many of a model's layers ``freeze`` trains."""
     if layers is None:
         return Choice(2, "The last two layers; how many the model has is not known.", (4, 1))
     value = max(1, min(layers, round(layers / 4)))

@@ -21,7 +21,10 @@ from engine.config.writing import scalar, to_yaml
 from engine.display import printable
 from engine.errors import UserError
 
-BASE: dict[str, dict[str, Any]] = {"model": {"model_name_or_path": "org/model"}, "data": {"train": ["x.jsonl"]}}
+BASE: dict[str, dict[str, Any]] = {
+    "model": {"model_name_or_path": "org/model"},
+    "data": {"train": ["x.jsonl"]},
+}
 
 
 def config(**sections: dict[str, object]) -> RunConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.run.layout import RunDir
 from tests.e2e.runs import events, losses
 
-REFERENCE_STEPS = 20
+REFERENCE_STEPS = 30
 # Dropout uses random numbers at every step, so a resume that restores them wrongly shows.
 REFERENCE = (
     *("--max_steps", str(REFERENCE_STEPS), "--save_steps", "5", "--eval_steps", "10"),

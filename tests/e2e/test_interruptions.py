@@ -75,7 +75,9 @@ def test_sigterm_saves_a_checkpoint_and_the_run_goes_on_later(undisturbed: RunDi
 
 
 def test_stop_from_the_command_line_and_refusals() -> None:
-    run = start("asked", *REFERENCE)
+    run = start(
+        "asked", *REFERENCE, "--max_steps", "600"
+    )  # so long that it cannot end before it is asked to stop
     wait_for_step(run, 2)
     second = finetui("resume", "asked", "--detach")
     assert second.returncode == 2

@@ -88,9 +88,10 @@ def test_a_stop_that_waits_is_obeyed_instead_of_a_new_start(begin: Any) -> None:
 
 def test_a_termination_is_obeyed_and_the_change_kept_for_the_next_time(begin: Any) -> None:
     run = begin(
-        "import signal\nsignal.signal(signal.SIGTERM, lambda *a: again(8))\nwhile True: time.sleep(0.05)\n"
+        "import signal\nsignal.signal(signal.SIGTERM, lambda *a: again(8))\nwriter.emit('metric', step=2, max_steps=9, loss=1.0)\n"
+        "while True: time.sleep(0.05)\n"
     )
-    wait(lambda: read_state(run).step)
+    wait(lambda: read_state(run).step == 2)
     assert identity.signal_process(identity.read(run.process, "supervisor"), signal.SIGTERM)
     assert obituary(run)["state"] == "stopped"
     assert changes.settings(run) == {"per_device_train_batch_size": 4}

@@ -16,7 +16,7 @@ from engine.fit.decide import METHODS
 from engine.machine import Machine
 from tests.machine.builders import CARD, machine
 from tests.tui.pilot import running, write_draft
-from tui.screens.method import FIELDS, SettingInput
+from tui.screens.method import FIELDS, SettingInput, look_at
 from tui.tuning import TUNINGS
 from tui.widgets.memory_bar import MemoryBar
 
@@ -206,8 +206,18 @@ def test_the_suggestion_is_what_the_plan_would_take() -> None:
     assert suggest_tuning(replace(asked, data_path="/no/such/file"), machine()).value == "lora"
 
 
+def test_the_last_layers_need_less_than_all() -> None:
+    settings = {"max_length": "512", "per_device_train_batch_size": "1", "gradient_accumulation_steps": "8"}
+    settings |= {"gradient_checkpointing": "on", "optim": "adamw_torch_fused"}
+    asked = Draft(model="Qwen/Qwen3-8B", data_path=own_data(), settings=settings)
+    cells = look_at(asked, machine(CARD)).cells
+    chosen = look_at(replace(asked, tuning="freeze"), machine(CARD)).cells
+    assert cells["lora"].p95 < cells["freeze"].p95 < cells["full"].p95
+    assert cells["freeze"].p95 == chosen["freeze"].p95
+
+
 def test_the_ways_to_train_are_those_of_the_engine() -> None:
     assert [one.id for one in TUNINGS] == ["lora", "qlora", "lora8", "freeze", "full"]
-    assert {one.method for one in TUNINGS} == set(METHODS)
+    assert all(setup in [one.setup for one in TUNINGS] for setup in METHODS.values())
     for one in TUNINGS:
         assert tuning_of(plan(Draft(tuning=one.id), machine()).config) == one.id

@@ -17,11 +17,12 @@ from textual.widgets.option_list import Option
 
 from engine.choice import Choice
 from engine.config.draft import Draft, Plan, plan
+from engine.config.resolve_objective import choose_layers
 from engine.config.schema import SECTIONS, keys
 from engine.config.tuning import suggest_tuning, tuning_of
 from engine.display import printable
 from engine.errors import UserError
-from engine.fit.decide import METHODS, Fit, verdict
+from engine.fit.decide import Fit, verdict
 from engine.fit.grid import Cell
 from engine.fit.predict import predict
 from engine.fit.setup import architecture_of, setup_of
@@ -82,10 +83,12 @@ def look_at(draft: Draft, machine: Machine | None) -> Look:
     architecture = architecture_of(draft.model)
     cells = {}
     for tuning in TUNINGS:
-        setup = replace(setup_of(config), **METHODS[tuning.method])
+        setup = replace(setup_of(config), **tuning.setup)
+        if tuning.id == "freeze" and config.method.freeze_trainable_layers is None:
+            setup = replace(setup, trained_layers=choose_layers(architecture.layers).value)
         same = tuning.id == tuning_of(config)
         found = fit.prediction if same else predict(architecture, setup, card=fit.card)
-        cells[tuning.id] = Cell(tuning.method, verdict(found, fit.free), found.smi.p50, found.smi.p95)
+        cells[tuning.id] = Cell(tuning.title, verdict(found, fit.free), found.smi.p50, found.smi.p95)
     return Look(made, fit, where, cells)
 
 
