@@ -11,13 +11,19 @@ import pytest
 
 pytest_plugins = ["tests.fakes.fixtures", "tests.fakes.hub.fixtures"]
 
-# Two test processes on two cores: more threads than that only fight.
+# Several test processes on two cores: more threads than that only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+gc.disable()  # until all tests are found: libraries make much that stays and nothing that goes
+
 _looked_at = 0  # modules at the last tidying
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 def pytest_runtest_setup() -> None:
