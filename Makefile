@@ -14,7 +14,7 @@ demo: setup
 	@$(BIN)/finetui demo
 
 test: setup
-	@$(BIN)/python -m pytest -n 5 --dist loadgroup
+	@$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 test-gguf:
 	@$(PYTHON) scripts/setup_env.py train,dev,gguf

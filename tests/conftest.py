@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 gc.disable()  # until all tests are found: libraries make much that stays and nothing that goes
+gc.set_threshold(50_000, 20, 20)  # looking for garbage was a fifth of what tests of screens cost
 
 _looked_at = 0  # modules at the last tidying
 

@@ -39,6 +39,8 @@ class Screens:
         """Wait until nothing works in the background and the picture is drawn."""
         for _ in range(3):
             await self.pilot.pause()
+            if not self.app.workers:
+                return
             await self.app.workers.wait_for_complete()
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
