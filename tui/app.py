@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time
 import traceback
@@ -341,6 +342,8 @@ def run_app(
     if start == "home" and len(live := live_runs()) == 1:
         start, run_name = "monitor", live[0]
     app = FinetuiApp(start, run_name, options)
+    gc.freeze()  # the modules stay for good: looking through them for garbage held up one key in fifty
+    gc.set_threshold(20_000, 20, 20)
     with TerminalGuard(app.exit_from_anywhere) as guard:
         app.run(mouse=mouse)
     with contextlib.suppress(OSError):  # the terminal may be gone

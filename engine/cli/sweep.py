@@ -172,12 +172,14 @@ def make(args: argparse.Namespace, combinations: list[dict[str, str]], swept: li
     plans = [
         prepare(config, machine, f"{name}-{number}", args.gpu) for number, config in enumerate(configs, 1)
     ]
+    said: set[str] = set()
     for plan, one in zip(plans, combinations, strict=True):
         words = "  ".join(f"{key} {one[key]}" for key in swept)
         if args.dry_run:
             print(f"{plan.name}  {printable(words)}")
         else:
-            check_fit(plan, args.anyway)
+            check_fit(plan, args.anyway, said)
+            said |= {plan.fit.sentence} if plan.fit is not None else set()
     if args.dry_run:
         print(f"{len(plans)} runs, one after the other.")
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from engine.advise.objectives import OBJECTIVES
@@ -129,8 +130,8 @@ def example(name: str) -> str:
     return text.replace('"../demo', f'"{DEMO}').replace('"data/', f'"{folder}/data/')
 
 
-def check_fit(plan: Plan, anyway: bool) -> None:
-    """Say on standard error what the run needs.
+def check_fit(plan: Plan, anyway: bool, said: Collection[str] = ()) -> None:
+    """Say on standard error what the run needs, unless that is among what was already said.
 
     Raises:
         UserError: It does not fit on the card, the disk or into main memory, and the user has not said to start it all
@@ -140,5 +141,5 @@ def check_fit(plan: Plan, anyway: bool) -> None:
         raise UserError(
             refusal.what, refusal.where, f"{refusal.fix}   Or start it all the same with --anyway."
         )
-    if plan.fit is not None:
+    if plan.fit is not None and plan.fit.sentence not in said:
         print(plan.fit.sentence, file=sys.stderr)

@@ -106,7 +106,7 @@ def _numbers(weights: Weights, answers: float | None, kl: float | None) -> str:
     if answers is not None:
         told.append("not one answer changed" if answers == 0 else f"{answers:.0%} of the answers changed")
     if kl is not None:
-        told.append(f"predictions are {kl:.2g} nats a token apart (0 is the same)")
+        told.append(f"predictions are {kl:.2g} a token apart (0 is the same; in the unit of the loss)")
     if weights.relative is not None:
         told.append(f"weights moved by {100 * weights.relative:.2g} %")
     if weights.lora_b is not None:
