@@ -274,6 +274,7 @@ this machine's clock; TZ=Europe/Berlin finetui shows them in another time zone."
         self._arrange()
 
     def on_screen_resume(self) -> None:
+        self.call_next(self._on_timer_update)  # textual's timer may begin only after a tenth of a second
         self.call_after_refresh(self._draw)
         if self._waits:
             self._waits = False
